@@ -1,0 +1,114 @@
+/**
+ * What a dialect is: a provider wire language as pure functions, in two halves.
+ *
+ * The server half reads requests and writes answers; a door uses it. The client half writes requests and reads answers; a provider
+ * is a row of settings for it. Any door works with any provider because both meet in the conversation.
+ */
+import type { Batch, NativeRequest } from "../../proto/chat.ts";
+import type { Fault } from "../../proto/fault.ts";
+import type { ChatRequest } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { Warning } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
+
+/** The half that a door uses. */
+export interface ServerHalf {
+  readonly dialect: string;
+  /**
+   * Reads a request body. Throws a fault with reason `REQUEST_INVALID` and the field's path if it does not fit this dialect;
+   * members that the conversation does not model become extras.
+   */
+  readRequest(body: Uint8Array): ReadRequest;
+  /** Begins an answer to what was read. `requestId` names the answer where the provider gave it no id. */
+  writeAnswer(read: ReadRequest, requestId: string): AnswerWriter;
+  /** Writes a fault as the body of an answer that never began. */
+  writeFault(fault: Fault, requestId: string): string;
+}
+
+/** A request that was read. */
+export interface ReadRequest {
+  readonly request: ChatRequest;
+  readonly native: NativeRequest;
+  /** Whether the caller wants the answer as it arrives. */
+  readonly streaming: boolean;
+  /** Whether the caller wants usage in a stream; dialects that always send it say true. */
+  readonly streamUsage: boolean;
+}
+
+/** Writes one answer. For a unary answer `write` returns nothing and `end` the whole body; for a stream each returns what to send now. */
+export interface AnswerWriter {
+  /** Takes in a batch. Returns bytes or text to send now, or undefined. */
+  write(batch: Batch): Uint8Array | string | undefined;
+  /** The answer is complete: returns the last bytes, or the whole unary body. */
+  end(): Uint8Array | string | undefined;
+  /** The answer fails after it began: returns what says so in this dialect, so that no caller takes it for a normal end. */
+  fault(fault: Fault): string;
+}
+
+/** The half that a provider's row configures. */
+export interface ClientHalf {
+  readonly dialect: string;
+  /**
+   * Writes a request. Throws a fault with reason `PARAMETER_UNSUPPORTED` and the field's name for what the dialect cannot carry,
+   * unless `dropUnsupported`: then it becomes a warning.
+   */
+  writeRequest(input: RequestInput): WrittenRequest;
+  /** Begins to read an answer whose status says that it is one. */
+  readAnswer(input: AnswerInput): AnswerReader;
+  /** Reads an answer whose status says that it is a refusal. */
+  readFault(refused: RefusedAnswer): Fault;
+}
+
+/** What is to be sent. */
+export interface RequestInput {
+  readonly request: ChatRequest;
+  /** The request as it came, if nothing changed it; used only if it is in this dialect. */
+  readonly native: NativeRequest | undefined;
+  /** The model's name at the provider. */
+  readonly model: string;
+  readonly streaming: boolean;
+  readonly dropUnsupported: boolean;
+}
+
+/** A request in the provider's language, without address and credential. */
+export interface WrittenRequest {
+  /** Path and query below the endpoint, beginning with a slash. */
+  readonly path: string;
+  /** Names in lower case and values, in turn. */
+  readonly headers: readonly string[];
+  readonly body: string | Uint8Array;
+  /** One for each parameter that was left out: code `PARAMETER_DROPPED`, `field` the parameter. */
+  readonly warnings: readonly Warning[];
+}
+
+/** What a reader of answers must know of the request. */
+export interface AnswerInput {
+  readonly request: ChatRequest;
+  readonly streaming: boolean;
+  /** The route's and the provider's name, for the start event. */
+  readonly route: string;
+  readonly provider: string;
+  /** Whether the caller asked for the usage that the client half always asks for; if not, it is not part of the native bytes. */
+  readonly nativeStreamUsage: boolean;
+  /** The most bytes of a unary body, or of one event of a stream. */
+  readonly answerBytesMax: number;
+  /** Makes an id where the provider gave none: `prefix` such as `call_`, and something unique. */
+  newId(prefix: string): string;
+}
+
+/** Reads one answer. Both functions throw a fault for an answer that is an error, cannot be understood, or is not complete. */
+export interface AnswerReader {
+  /** Takes in what one read brought, cut anywhere, and returns the batches that it completes. The bytes may be kept. */
+  read(bytes: Uint8Array): readonly Batch[];
+  /** The body is over. Returns the last batch, which ends with the end event; throws if the answer is not complete. */
+  end(): readonly Batch[];
+}
+
+/** A refused request, as the provider answered it. */
+export interface RefusedAnswer {
+  readonly status: number;
+  /** The value of a header by its name in lower case, or undefined. */
+  header(name: string): string | undefined;
+  /** The body, at most 64 KiB of it: an error has no more to say. */
+  readonly body: Uint8Array;
+  /** The time, in milliseconds since 1970, for retry dates. */
+  readonly nowMs: number;
+}

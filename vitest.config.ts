@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+// Tests stand beside the file they are about, or in test/ if they span files. Long suites end in .long.test.ts and run on demand.
+export default defineConfig({
+  test: {
+    include: ["proto/**/*.test.ts", "sidecar/**/*.test.ts", "control/**/*.test.ts", "test/**/*.test.ts"],
+    exclude: ["**/node_modules/**", ...(process.env.OUTRIGGER_LONG ? [] : ["**/*.long.test.ts"])],
+    testTimeout: 30_000,
+    // Two cores are what CI has; more workers than cores make tests on sockets slower, not faster.
+    maxWorkers: 2,
+  },
+});
