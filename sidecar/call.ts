@@ -21,6 +21,8 @@ export interface Call {
   readonly native: NativeRequest | undefined;
   /** Whether the answer is passed on as it arrives. */
   readonly streaming: boolean;
+  /** Whether the caller's own dialect shows usage in this stream; where it does not, native bytes leave it out. */
+  readonly nativeStreamUsage: boolean;
   /** Whether to decide everything and send nothing. */
   readonly validateOnly: boolean;
   /** What the caller showed to prove who it is, or undefined. Never logged. */
@@ -167,7 +169,7 @@ export interface UpstreamRequest {
 export interface UpstreamHandler {
   /** The status line and headers came. Names in lower case; of repeated headers the last. */
   head(status: number, headers: UpstreamHeaders): void;
-  /** Bytes came; they may be overwritten once this returns, unless `retained` is true. */
+  /** Bytes came; the handler may keep them. */
   data(bytes: Uint8Array): void;
   /** The answer is whole. */
   end(): void;

@@ -1,0 +1,12 @@
+import type { Clock } from "../call.ts";
+
+/** The machine's own time. */
+export const systemClock: Clock = {
+  monotonicMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  after(delayMs, then) {
+    // Node's timers hold 31 bits; a longer delay would fire at once.
+    const timer = setTimeout(then, Math.min(delayMs, 2_147_483_647));
+    return () => clearTimeout(timer);
+  },
+};

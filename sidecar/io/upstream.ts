@@ -1,0 +1,141 @@
+/**
+ * The one way out of the sidecar: HTTP requests to providers, on undici's dispatch level.
+ *
+ * A handler object with fixed fields hears of the answer; there is no promise, no stream and no header object for a request
+ * (`docs/performance.md` tells what each would cost). Pools are kept for each origin and settings, with one connection a request at
+ * a time: requests that wait behind a long answer on the same connection would inherit its delay.
+ */
+import type { Dispatcher } from "undici";
+// The package's front door loads its fetch, caches and web sockets too: 60 ms and 9 MB that nothing here uses.
+import Pool from "undici/lib/dispatcher/pool.js";
+import type { Upstream, UpstreamExchange, UpstreamHandler, UpstreamHeaders, UpstreamRequest } from "../call.ts";
+
+/** An upstream with connections to keep, which `close` ends. */
+export interface PooledUpstream {
+  readonly send: Upstream;
+  /** Ends every connection. Requests that still run fail. */
+  close(): Promise<void>;
+}
+
+/** An answer's headers may take this much; longer ones are an attack or a mistake. */
+const headerBytesMax = 64 * 1024;
+
+/** Idle connections are kept this long: less than the minute after which many load balancers silently forget them. */
+const idleTimeoutMs = 50_000;
+
+/** Opens the way out. */
+export function openUpstream(): PooledUpstream {
+  const pools = new Map<string, Pool>();
+  return {
+    send(request, handler) {
+      const exchange = new Exchange(handler);
+      poolFor(pools, request).dispatch(dispatchOptions(request), exchange);
+      return exchange;
+    },
+    async close() {
+      const open = [...pools.values()];
+      pools.clear();
+      await Promise.all(open.map((pool) => pool.destroy()));
+    },
+  };
+}
+
+function poolFor(pools: Map<string, Pool>, request: UpstreamRequest): Pool {
+  const key = `${request.origin} ${request.connections} ${request.connectTimeoutMs}`;
+  let pool = pools.get(key);
+  if (pool === undefined) {
+    pool = new Pool(request.origin, {
+      connections: request.connections,
+      pipelining: 1,
+      // Over HTTP/1.1 a call that is over closes its socket, which every provider understands as an end to the work and the bill.
+      allowH2: false,
+      connect: { timeout: request.connectTimeoutMs },
+      // Deadlines are the send filter's, which knows content from pings; the client's own timers would be a second opinion.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: idleTimeoutMs,
+      maxHeaderSize: headerBytesMax,
+    });
+    pools.set(key, pool);
+  }
+  return pool;
+}
+
+function dispatchOptions(request: UpstreamRequest): Dispatcher.DispatchOptions {
+  return { path: request.path, method: "POST", headers: request.headers as string[], body: request.body };
+}
+
+/** One request on its way, as undici's handler and as what the send filter holds. */
+class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
+  readonly #handler: UpstreamHandler;
+  #controller: Dispatcher.DispatchController | undefined;
+  #over = false;
+  #paused = false;
+
+  constructor(handler: UpstreamHandler) {
+    this.#handler = handler;
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#controller?.resume();
+  }
+
+  abort(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#controller?.abort(left);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Aborted while it waited for a connection: it must not be sent any more.
+    if (this.#over) {
+      controller.abort(left);
+      return;
+    }
+    this.#controller = controller;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[] | undefined>): void {
+    if (this.#over || status < 200) return;
+    if (this.#paused) controller.pause();
+    this.#handler.head(status, new AnswerHeaders(headers));
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, bytes: Buffer): void {
+    if (!this.#over) this.#handler.data(bytes);
+  }
+
+  onResponseEnd(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#handler.end();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#handler.error(error, this.#controller !== undefined);
+  }
+}
+
+/** Why a request was given up. One object for all: making an error costs more than the rest of an ordinary abort. */
+const left = Object.assign(new Error("the call is over"), { code: "OUTRIGGER_LEFT" });
+
+class AnswerHeaders implements UpstreamHeaders {
+  readonly #headers: Record<string, string | string[] | undefined>;
+
+  constructor(headers: Record<string, string | string[] | undefined>) {
+    this.#headers = headers;
+  }
+
+  get(name: string): string | undefined {
+    const value = this.#headers[name];
+    return Array.isArray(value) ? value.at(-1) : value;
+  }
+}
