@@ -84,12 +84,23 @@ export const faultKinds: Readonly<Record<KnownFaultReason, FaultKind>> = Object.
   [FaultReason.INTERNAL]: kind("INTERNAL", "INTERNAL", 500),
   [FaultReason.PROVIDER_CONFLICT]: kind("PROVIDER_CONFLICT", "ABORTED", 409, true),
   [FaultReason.PROVIDER_UNIMPLEMENTED]: kind("PROVIDER_UNIMPLEMENTED", "UNIMPLEMENTED", 501),
+  [FaultReason.MESSAGE_COUNT_INVALID]: kind("MESSAGE_COUNT_INVALID", "UNIMPLEMENTED", 400),
 });
+
+/** A request field that breaks a rule. */
+export interface FieldViolation {
+  /** The field, as a path such as `messages[2].content`. */
+  readonly field: string;
+  /** What the field must be, as the end of a sentence that begins with its path: `must not be empty`. */
+  readonly message: string;
+}
 
 /** What can be said of one fault beside its reason and message. */
 export interface FaultDetails {
-  /** The request field at fault, as a path such as `messages[2].content`. */
+  /** The request field at fault, as a path such as `messages[2].content`; the first one where there are several. */
   readonly field?: string;
+  /** Every field at fault, where more is known than one path; bounded by who found them. */
+  readonly violations?: readonly FieldViolation[];
   /** Facts that the message names, for programs; they reach the caller. Never a secret, never content. */
   readonly facts?: Readonly<Record<string, string>>;
   /** When another attempt may pass, in milliseconds from now. */
@@ -107,6 +118,7 @@ export class Fault extends Error {
   readonly reason: KnownFaultReason;
   readonly kind: FaultKind;
   readonly field: string | undefined;
+  readonly violations: readonly FieldViolation[];
   readonly facts: Readonly<Record<string, string>>;
   readonly retryAfterMs: number | undefined;
   readonly httpStatus: number;
@@ -118,6 +130,7 @@ export class Fault extends Error {
     this.reason = reason;
     this.kind = faultKinds[reason];
     this.field = details.field;
+    this.violations = details.violations ?? [];
     this.facts = details.facts ?? {};
     this.retryAfterMs = details.retryAfterMs;
     this.httpStatus = details.httpStatus ?? this.kind.httpStatus;
