@@ -14,9 +14,10 @@ export interface ServerHalf {
   readonly dialect: string;
   /**
    * Reads a request body. Throws a fault with reason `REQUEST_INVALID` and the field's path if it does not fit this dialect;
-   * members that the conversation does not model become extras.
+   * members that the conversation does not model become extras. `header` gives a request header by its name in lower case: some
+   * dialects ask there for what their bodies may use.
    */
-  readRequest(body: Uint8Array): ReadRequest;
+  readRequest(body: Uint8Array, header?: (name: string) => string | undefined): ReadRequest;
   /** Begins an answer to what was read. `requestId` names the answer where the provider gave it no id. */
   writeAnswer(read: ReadRequest, requestId: string): AnswerWriter;
   /** Writes a fault as the body of an answer that never began. */
@@ -75,7 +76,10 @@ export interface WrittenRequest {
   /** Names in lower case and values, in turn. */
   readonly headers: readonly string[];
   readonly body: string | Uint8Array;
-  /** One for each parameter that was left out: code `PARAMETER_DROPPED`, `field` the parameter. */
+  /**
+   * One for each parameter that was left out: code `PARAMETER_DROPPED`, `field` the parameter. One for each that was sent otherwise
+   * than asked because the provider takes it in no other way, such as a limit lowered to the model's: code `PARAMETER_CHANGED`.
+   */
   readonly warnings: readonly Warning[];
 }
 
