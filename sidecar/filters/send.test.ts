@@ -1,0 +1,258 @@
+import { describe, expect, it } from "vitest";
+import { type Batch, endEvent, heartbeatEvent, startEvent, textEvent } from "../../proto/chat.ts";
+import { Fault, FaultReason } from "../../proto/fault.ts";
+import { batchesOf, faultOf, makeCall } from "../../test/kit/call.ts";
+import { ManualClock } from "../../test/kit/clock.ts";
+import type { Call, UpstreamHandler, UpstreamRequest } from "../call.ts";
+import type { ClientHalf, RequestInput, WrittenRequest } from "../dialects/dialect.ts";
+import { type ProviderWire, send } from "./send.ts";
+
+/** A dialect in which a read is one piece of text, `ping` a heartbeat and `broken` an unreadable answer. */
+function plainDialect(written: Partial<WrittenRequest> = {}): ClientHalf & { readonly inputs: RequestInput[] } {
+  const inputs: RequestInput[] = [];
+  return {
+    dialect: "plain",
+    inputs,
+    writeRequest(input) {
+      inputs.push(input);
+      return { path: "/chat", headers: ["content-type", "text/plain"], body: "hello", warnings: [], ...written };
+    },
+    readAnswer({ route, provider }) {
+      let begun = false;
+      return {
+        read(bytes) {
+          const text = Buffer.from(bytes).toString();
+          if (text === "broken") throw new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "cannot be read");
+          if (text === "ping") return [[heartbeatEvent()]];
+          const batch = begun ? [textEvent(0, text)] : [startEvent("1", "m", 0, route, provider), textEvent(0, text)];
+          begun = true;
+          return [batch];
+        },
+        end: () => [[endEvent()]],
+      };
+    },
+    readFault: ({ status, body }) =>
+      new Fault(FaultReason.PROVIDER_REQUEST_REFUSED, `refused with ${status}: ${body.byteLength} bytes`, { httpStatus: status }),
+  };
+}
+
+/** A provider that a test plays by hand. */
+function playedProvider(client: ClientHalf = plainDialect(), changes: Partial<ProviderWire> = {}) {
+  const clock = new ManualClock();
+  const played: { request?: UpstreamRequest; handler?: UpstreamHandler; readonly log: string[] } = { log: [] };
+  const wire: ProviderWire = {
+    name: "somewhere",
+    client,
+    origin: "https://provider.test",
+    basePath: "/v1",
+    headers: ["x-added", "by policy"],
+    credential: () => ["authorization", "Bearer key"],
+    connectTimeoutMs: 3000,
+    firstContentTimeoutMs: 60_000,
+    betweenContentTimeoutMs: 30_000,
+    callTimeoutMs: 600_000,
+    connections: 4,
+    answerBytesMax: 1 << 20,
+    ...changes,
+  };
+  const parts = {
+    clock,
+    random: { next: () => 0, id: () => "id" },
+    upstream(request: UpstreamRequest, handler: UpstreamHandler) {
+      played.request = request;
+      played.handler = handler;
+      return { pause: () => played.log.push("pause"), resume: () => played.log.push("resume"), abort: () => played.log.push("abort") };
+    },
+  };
+  const start = (call: Call = makeCall(), routeTimeoutMs?: number) => {
+    const answer = send(wire, parts, routeTimeoutMs)(call)[Symbol.asyncIterator]();
+    const { handler } = played;
+    if (handler === undefined) throw new Error("nothing was sent");
+    return { answer, handler, iterable: { [Symbol.asyncIterator]: () => answer } };
+  };
+  return { clock, played, start, wire, parts };
+}
+
+const headers = { get: () => undefined };
+const bytes = (text: string) => Buffer.from(text);
+
+function texts(batches: readonly Batch[]): string[] {
+  return batches.flatMap((batch) => batch.flatMap(({ event }) => (event.case === "text" ? [event.value.text] : [])));
+}
+
+describe("send", () => {
+  it("writes the dialect's request to the provider's address, with policy's headers and the credential", () => {
+    const { played, start } = playedProvider();
+    start();
+    expect(played.request).toMatchObject({ origin: "https://provider.test", path: "/v1/chat", body: "hello" });
+    expect(played.request?.headers).toEqual(["content-type", "text/plain", "x-added", "by policy", "authorization", "Bearer key"]);
+  });
+
+  it("gives batches in order, whether the door or the wire is ahead", async () => {
+    const { start, clock } = playedProvider();
+    const { handler, answer, iterable } = start();
+    const first = answer.next();
+    handler.head(200, headers);
+    handler.data(bytes("one "));
+    handler.data(bytes("two "));
+    expect(texts([(await first).value])).toEqual(["one "]);
+    handler.end();
+    expect(texts(await batchesOf(iterable))).toEqual(["two "]);
+    expect(clock.waiting).toBe(0);
+  });
+
+  it("stops reading the provider once 64 KiB wait, and goes on when the door has taken them", async () => {
+    const { start, played } = playedProvider();
+    const { handler, answer } = start();
+    handler.head(200, headers);
+    handler.data(Buffer.alloc(64 * 1024, "a"));
+    expect(played.log).toEqual([]);
+    handler.data(bytes("more"));
+    expect(played.log).toEqual(["pause"]);
+    await answer.next();
+    expect(played.log).toEqual(["pause"]);
+    await answer.next();
+    expect(played.log).toEqual(["pause", "resume"]);
+  });
+
+  it("aborts the provider at once when the caller leaves, before, between and while waiting", async () => {
+    for (const moment of ["before the head", "between batches", "while waiting"] as const) {
+      const controller = new AbortController();
+      const { start, played, clock } = playedProvider();
+      const { handler, answer } = start(makeCall({ signal: controller.signal }));
+      const left = new Fault(FaultReason.CANCELLED, "left");
+      if (moment !== "before the head") {
+        handler.head(200, headers);
+        handler.data(bytes("a"));
+        await answer.next();
+      }
+      const waiting = moment === "while waiting" ? answer.next() : undefined;
+      controller.abort(left);
+      expect(played.log, moment).toEqual(["abort"]);
+      await expect(waiting ?? answer.next(), moment).rejects.toBe(left);
+      expect(clock.waiting, moment).toBe(0);
+    }
+  });
+
+  it("sends nothing for a caller who left before", async () => {
+    const { wire, parts, played } = playedProvider();
+    const controller = new AbortController();
+    const left = new Fault(FaultReason.CANCELLED, "left");
+    controller.abort(left);
+    expect(await faultOf(send(wire, parts, undefined)(makeCall({ signal: controller.signal })))).toBe(left);
+    expect(played.request).toBeUndefined();
+  });
+
+  it("aborts the provider when the door stops pulling", async () => {
+    const { start, played, clock } = playedProvider();
+    const { handler, answer } = start();
+    handler.head(200, headers);
+    handler.data(bytes("a"));
+    await answer.return?.();
+    expect(played.log).toEqual(["abort"]);
+    expect(clock.waiting).toBe(0);
+    expect(await answer.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it("gives what came before a failure, and then the failure", async () => {
+    const { start } = playedProvider();
+    const { handler, answer } = start();
+    handler.head(200, headers);
+    handler.data(bytes("half an ans"));
+    handler.error(new Error("ECONNRESET"), true);
+    expect(texts([(await answer.next()).value])).toEqual(["half an ans"]);
+    await expect(answer.next()).rejects.toMatchObject({ reason: FaultReason.PROVIDER_ANSWER_INCOMPLETE });
+    expect((await answer.next()).done).toBe(true);
+  });
+
+  it("tells a provider that cannot be reached from one that hung up", async () => {
+    for (const [sent, message] of [
+      [false, "could not be reached"],
+      [true, "closed the connection before it answered"],
+    ] as const) {
+      const { start } = playedProvider();
+      const { handler, iterable } = start();
+      handler.error(new Error("secret detail"), sent);
+      const fault = await faultOf(iterable);
+      expect(fault).toMatchObject({ reason: FaultReason.PROVIDER_UNAVAILABLE, message: expect.stringContaining(message) });
+      expect(String(fault)).not.toContain("secret detail");
+    }
+  });
+
+  it("reads a refusal as a fault of the dialect, and at most 64 KiB of it", async () => {
+    const { start, played } = playedProvider();
+    const { handler, iterable } = start();
+    handler.head(400, headers);
+    handler.data(Buffer.alloc(40_000));
+    handler.data(Buffer.alloc(40_000));
+    expect(played.log).toEqual(["abort"]);
+    expect(await faultOf(iterable)).toMatchObject({ message: "refused with 400: 65536 bytes", httpStatus: 400 });
+  });
+
+  it("turns what the dialect cannot read into a fault and closes the socket", async () => {
+    const { start, played } = playedProvider();
+    const { handler, iterable } = start();
+    handler.head(200, headers);
+    handler.data(bytes("broken"));
+    expect(played.log).toEqual(["abort"]);
+    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.PROVIDER_ANSWER_INVALID });
+  });
+
+  it("waits for content, which a ping is not", async () => {
+    const { start, clock } = playedProvider();
+    const { handler, iterable } = start();
+    handler.head(200, headers);
+    clock.advance(59_000);
+    handler.data(bytes("ping"));
+    clock.advance(1_000);
+    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.PROVIDER_TIMEOUT, message: expect.stringContaining("no content") });
+  });
+
+  it("notices silence in the middle of an answer, but not while the caller is the slow one", async () => {
+    const { start, clock, played } = playedProvider();
+    const { handler, answer } = start();
+    handler.head(200, headers);
+    handler.data(Buffer.alloc(70_000, "a"));
+    clock.advance(120_000);
+    expect(played.log).toEqual(["pause"]);
+    await answer.next();
+    expect(played.log).toEqual(["pause", "resume"]);
+    clock.advance(29_999);
+    handler.data(bytes("b"));
+    await answer.next();
+    clock.advance(30_001);
+    await expect(answer.next()).rejects.toMatchObject({ message: expect.stringContaining("silent for 30000 ms") });
+  });
+
+  it("ends a call that goes on for ever, by the route's limit if that is lower", async () => {
+    const { start, clock } = playedProvider();
+    const { handler, iterable } = start(makeCall(), 100_000);
+    handler.head(200, headers);
+    for (let second = 0; second < 100; second += 10) {
+      handler.data(bytes("on and on "));
+      clock.advance(10_000);
+    }
+    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.PROVIDER_TIMEOUT, message: expect.stringContaining("in time") });
+  });
+
+  it("tells the caller what was left out of the request, after the start", async () => {
+    const warning = { $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_DROPPED", field: "seed", message: "no seed" } as const;
+    const { start } = playedProvider(plainDialect({ warnings: [warning] }));
+    const call = makeCall();
+    const { handler, iterable } = start(call);
+    expect(call.notes.droppedParams).toEqual(["seed"]);
+    handler.head(200, headers);
+    handler.data(bytes("a"));
+    handler.end();
+    const cases = (await batchesOf(iterable)).flatMap((batch) => batch.map(({ event }) => event.case));
+    expect(cases).toEqual(["start", "text", "warning", "end"]);
+  });
+
+  it("sends nothing when only a decision is asked for", async () => {
+    const { wire, parts, played } = playedProvider();
+    const batches = await batchesOf(send(wire, parts, undefined)(makeCall({ validateOnly: true })));
+    expect(played.request).toBeUndefined();
+    const decision = batches.flat().find(({ event }) => event.case === "decision");
+    expect(decision?.event.value).toMatchObject({ filter: "send", facts: { endpoint: "https://provider.test/v1/chat" } });
+  });
+});

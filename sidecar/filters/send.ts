@@ -1,0 +1,379 @@
+/**
+ * Write, sign, fetch, frame, read: the way to one provider and back.
+ *
+ * `send` is a hand-driven async iterator and no generator: the wire calls it when bytes come, the door calls it when it can take
+ * more, and nothing is allocated between the two but the batches. Reading stops at the provider's socket once 64 KiB wait for the
+ * door, so a caller that does not read costs that much and no more.
+ */
+import { type Batch, endEvent, event, startEvent, warningEvent } from "../../proto/chat.ts";
+import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
+import type { Call, Clock, Next, Random, Upstream, UpstreamExchange, UpstreamHandler, UpstreamHeaders } from "../call.ts";
+import type { AnswerReader, ClientHalf, WrittenRequest } from "../dialects/dialect.ts";
+
+/** A provider, ready to be sent to. */
+export interface ProviderWire {
+  /** Its name in policy. */
+  readonly name: string;
+  readonly client: ClientHalf;
+  /** Scheme, host and port. */
+  readonly origin: string;
+  /** The endpoint's own path, without a slash at its end; the dialect's path follows. */
+  readonly basePath: string;
+  /** Headers that policy adds, names and values in turn. */
+  readonly headers: readonly string[];
+  /** The credential's header, name and value in turn, as it is now; empty without one. */
+  credential(): readonly string[];
+  readonly connectTimeoutMs: number;
+  readonly firstContentTimeoutMs: number;
+  readonly betweenContentTimeoutMs: number;
+  readonly callTimeoutMs: number;
+  readonly connections: number;
+  /** The most bytes of a unary answer, or of one event of a stream. */
+  readonly answerBytesMax: number;
+}
+
+/** What `send` needs of the outside world. */
+export interface SendParts {
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Bytes that may wait for the door before the provider's socket is paused: what one read of a socket brings. */
+const waitingBytesMax = 64 * 1024;
+
+/** The most of a refusal's body that is read: an error has no more to say. */
+const refusalBytesMax = 64 * 1024;
+
+/** Makes the way to one provider. `routeTimeoutMs` lowers the provider's own limit on the whole call. */
+export function send(wire: ProviderWire, parts: SendParts, routeTimeoutMs: number | undefined): Next {
+  const callTimeoutMs = Math.min(wire.callTimeoutMs, routeTimeoutMs ?? Number.POSITIVE_INFINITY);
+  return function send(call) {
+    const written = wire.client.writeRequest({
+      request: call.request,
+      native: call.native,
+      model: call.target?.model ?? call.request.model,
+      streaming: call.streaming,
+      dropUnsupported: call.target?.dropUnsupported ?? false,
+    });
+    if (written.warnings.length > 0) call.notes.droppedParams = written.warnings.map(({ field }) => field);
+    if (call.validateOnly) return explanation(wire, call, written);
+    return new Answer(wire, parts, call, written, callTimeoutMs);
+  };
+}
+
+/** One answer on its way from the wire to the door. */
+class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
+  readonly #wire: ProviderWire;
+  readonly #parts: SendParts;
+  readonly #call: Call;
+  readonly #written: WrittenRequest;
+  #exchange: UpstreamExchange = inert;
+  readonly #onAbort: () => void;
+  readonly #endsAtMs: number;
+
+  #reader: AnswerReader | undefined;
+  #refused: { readonly status: number; readonly headers: UpstreamHeaders; readonly pieces: Uint8Array[]; bytes: number } | undefined;
+  #waiting: Batch[] = [];
+  #waitingBytes = 0;
+  #paused = false;
+  #over = false;
+  #fault: Fault | undefined;
+  #resolve: ((result: IteratorResult<Batch>) => void) | undefined;
+  #reject: ((fault: Fault) => void) | undefined;
+  #contentAtMs: number;
+  #sawContent = false;
+  #stopWatch: () => void = nothing;
+
+  constructor(wire: ProviderWire, parts: SendParts, call: Call, written: WrittenRequest, callTimeoutMs: number) {
+    this.#wire = wire;
+    this.#parts = parts;
+    this.#call = call;
+    this.#written = written;
+    this.#contentAtMs = parts.clock.monotonicMs();
+    this.#endsAtMs = this.#contentAtMs + callTimeoutMs;
+    this.#onAbort = () => this.#fail(toFault(call.signal.reason));
+    if (call.signal.aborted) {
+      this.#onAbort();
+      return;
+    }
+    call.signal.addEventListener("abort", this.#onAbort, { once: true });
+    this.#exchange = parts.upstream(
+      {
+        origin: wire.origin,
+        path: wire.basePath + written.path,
+        headers: [...written.headers, ...wire.headers, ...wire.credential()],
+        body: written.body,
+        connectTimeoutMs: wire.connectTimeoutMs,
+        connections: wire.connections,
+      },
+      this,
+    );
+    // An upstream may refuse while it is called.
+    if (this.#over) this.#exchange.abort();
+    else this.#watch(Math.min(wire.firstContentTimeoutMs, callTimeoutMs));
+  }
+
+  /** Kept as one function for the whole answer, since a closure for each wait would be garbage for each token. */
+  readonly #ask = (resolve: (result: IteratorResult<Batch>) => void, reject: (fault: Fault) => void): void => {
+    this.#resolve = resolve;
+    this.#reject = reject;
+  };
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<Batch>> {
+    const batch = this.#waiting.shift();
+    if (batch !== undefined) {
+      if (this.#waiting.length === 0) this.#drained();
+      return Promise.resolve({ done: false, value: batch });
+    }
+    if (this.#fault !== undefined) {
+      const fault = this.#fault;
+      this.#fault = undefined;
+      return Promise.reject(fault);
+    }
+    if (this.#over) return Promise.resolve(done);
+    return new Promise(this.#ask);
+  }
+
+  /** The door leaves: nothing more is wanted. */
+  return(): Promise<IteratorResult<Batch>> {
+    this.#waiting = [];
+    this.#fault = undefined;
+    this.#finish();
+    this.#exchange.abort();
+    this.#wakeUp();
+    return Promise.resolve(done);
+  }
+
+  head(status: number, headers: UpstreamHeaders): void {
+    if (status < 200 || status > 299) {
+      this.#refused = { status, headers, pieces: [], bytes: 0 };
+      return;
+    }
+    const { request, streaming, target } = this.#call;
+    const { random } = this.#parts;
+    this.#reader = this.#wire.client.readAnswer({
+      request,
+      streaming,
+      route: target?.route ?? "",
+      provider: this.#wire.name,
+      nativeStreamUsage: this.#call.nativeStreamUsage,
+      answerBytesMax: this.#wire.answerBytesMax,
+      newId: (prefix) => prefix + random.id(),
+    });
+  }
+
+  data(bytes: Uint8Array): void {
+    if (this.#over) return;
+    if (this.#refused !== undefined) {
+      this.#addRefusal(this.#refused, bytes);
+      return;
+    }
+    try {
+      const batches = this.#reader?.read(bytes) ?? none;
+      if (batches.length > 0) this.#give(batches, bytes.byteLength);
+    } catch (caught) {
+      this.#fail(toFault(caught));
+    }
+  }
+
+  end(): void {
+    if (this.#over) return;
+    try {
+      if (this.#refused !== undefined) this.#fail(this.#refusal(this.#refused));
+      else {
+        const batches = this.#reader?.end() ?? none;
+        this.#finish();
+        if (batches.length > 0) this.#give(batches, 0);
+        else this.#wakeUp();
+      }
+    } catch (caught) {
+      this.#fail(toFault(caught));
+    }
+  }
+
+  error(error: Error, sent: boolean): void {
+    if (this.#over) return;
+    const facts = { provider: this.#wire.name };
+    if (this.#refused !== undefined) this.#fail(this.#refusal(this.#refused));
+    else if (this.#reader === undefined) {
+      const message = sent
+        ? `The provider ${this.#wire.name} closed the connection before it answered.`
+        : `The provider ${this.#wire.name} could not be reached.`;
+      this.#fail(new Fault(FaultReason.PROVIDER_UNAVAILABLE, message, { facts, cause: error }));
+    } else {
+      const message = `The provider ${this.#wire.name} closed the connection before its answer was complete.`;
+      this.#fail(new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, message, { facts, cause: error }));
+    }
+  }
+
+  #give(batches: readonly Batch[], bytes: number): void {
+    const first = this.#waiting.length === 0;
+    for (const batch of batches) {
+      this.#waiting.push(batch);
+      if (!this.#started) this.#start(batch);
+    }
+    this.#waitingBytes = first ? bytes : this.#waitingBytes + bytes;
+    if (!this.#over && hasContent(batches)) this.#content();
+    if (this.#waitingBytes > waitingBytesMax && !this.#paused && !this.#over) {
+      this.#paused = true;
+      this.#exchange.pause();
+    }
+    this.#wakeUp();
+  }
+
+  #started = false;
+
+  /** After the first batch, whose first event is the start, comes what was left out of the request. */
+  #start(first: Batch): void {
+    if (first.length === 0) return;
+    this.#started = true;
+    const { warnings } = this.#written;
+    if (warnings.length > 0) this.#waiting.push(warnings.map(({ code, field, message }) => warningEvent(code, field, message)));
+  }
+
+  #content(): void {
+    this.#contentAtMs = this.#parts.clock.monotonicMs();
+    if (this.#sawContent) return;
+    this.#sawContent = true;
+    this.#call.notes.firstContentAtMs = this.#contentAtMs;
+  }
+
+  #drained(): void {
+    this.#waitingBytes = 0;
+    if (!this.#paused || this.#over) return;
+    this.#paused = false;
+    this.#contentAtMs = this.#parts.clock.monotonicMs();
+    this.#exchange.resume();
+  }
+
+  /** One timer a call: when it fires it looks at the clock and, if all is well, sets itself again. */
+  #watch(delayMs: number): void {
+    this.#stopWatch = this.#parts.clock.after(delayMs, () => {
+      const nowMs = this.#parts.clock.monotonicMs();
+      const { firstContentTimeoutMs, betweenContentTimeoutMs, name } = this.#wire;
+      const silenceMaxMs = this.#sawContent ? betweenContentTimeoutMs : firstContentTimeoutMs;
+      // A paused provider is silent because we do not listen.
+      const silentUntilMs = this.#paused ? Number.POSITIVE_INFINITY : this.#contentAtMs + silenceMaxMs;
+      if (nowMs >= this.#endsAtMs) this.#timeOut(`The provider ${name} did not complete its answer in time.`);
+      else if (nowMs < silentUntilMs) this.#watch(Math.min(this.#endsAtMs, silentUntilMs, nowMs + silenceMaxMs) - nowMs);
+      else if (this.#sawContent) this.#timeOut(`The provider ${name} was silent for ${silenceMaxMs} ms in the middle of its answer.`);
+      else this.#timeOut(`The provider ${name} sent no content within ${silenceMaxMs} ms.`);
+    });
+  }
+
+  #timeOut(message: string): void {
+    this.#fail(new Fault(FaultReason.PROVIDER_TIMEOUT, message, { facts: { provider: this.#wire.name } }));
+  }
+
+  #addRefusal(refused: { readonly pieces: Uint8Array[]; bytes: number }, bytes: Uint8Array): void {
+    const room = refusalBytesMax - refused.bytes;
+    refused.pieces.push(bytes.byteLength > room ? bytes.subarray(0, room) : bytes);
+    refused.bytes += Math.min(bytes.byteLength, room);
+    if (refused.bytes >= refusalBytesMax) {
+      const full = this.#refused;
+      if (full !== undefined) this.#fail(this.#refusal(full));
+    }
+  }
+
+  #refusal(refused: { readonly status: number; readonly headers: UpstreamHeaders; readonly pieces: Uint8Array[] }): Fault {
+    return this.#wire.client.readFault({
+      status: refused.status,
+      header: (name) => refused.headers.get(name),
+      body: Buffer.concat(refused.pieces),
+      nowMs: this.#parts.clock.wallMs(),
+    });
+  }
+
+  /** Batches that came before the failure are still given; then the fault is thrown. */
+  #fail(fault: Fault): void {
+    if (this.#over) return;
+    this.#fault = fault;
+    this.#finish();
+    this.#exchange.abort();
+    this.#wakeUp();
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stopWatch();
+    this.#call.signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  /** Answers the door if it waits. */
+  #wakeUp(): void {
+    const resolve = this.#resolve;
+    const reject = this.#reject;
+    if (resolve === undefined || reject === undefined) return;
+    this.#resolve = undefined;
+    this.#reject = undefined;
+    const batch = this.#waiting.shift();
+    if (batch !== undefined) {
+      if (this.#waiting.length === 0) this.#drained();
+      resolve({ done: false, value: batch });
+    } else if (this.#fault !== undefined) {
+      const fault = this.#fault;
+      this.#fault = undefined;
+      reject(fault);
+    } else if (this.#over) resolve(done);
+    else {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    }
+  }
+}
+
+const none: readonly Batch[] = [];
+
+const done: IteratorResult<Batch> = { done: true, value: undefined };
+
+/** Stands for the exchange until there is one. */
+const inert: UpstreamExchange = { pause: nothing, resume: nothing, abort: nothing };
+
+function nothing(): void {}
+
+/** Whether there is anything that a caller waits for: a ping, or an envelope, is a sign of life and no progress. */
+function hasContent(batches: readonly Batch[]): boolean {
+  for (const batch of batches) {
+    for (const { event } of batch) {
+      switch (event.case) {
+        case "start":
+        case "heartbeat":
+        case "usage":
+        case "warning":
+        case "decision":
+        case undefined:
+          break;
+        default:
+          return true;
+      }
+    }
+  }
+  return false;
+}
+
+/** What would have been sent, and what every filter decided. */
+async function* explanation(wire: ProviderWire, call: Call, written: WrittenRequest): AsyncGenerator<Batch> {
+  const { decisions, droppedParams } = call.notes;
+  decisions?.push({
+    filter: "send",
+    outcome: `would send ${Buffer.byteLength(written.body)} bytes to ${wire.origin}${wire.basePath}${written.path}`,
+    facts: {
+      provider: wire.name,
+      dialect: wire.client.dialect,
+      endpoint: wire.origin + wire.basePath + written.path,
+      dropped_params: droppedParams.join(", "),
+    },
+  });
+  yield [
+    startEvent(call.id, call.target?.model ?? call.request.model, 0, call.target?.route ?? "", wire.name),
+    ...written.warnings.map(({ code, field, message }) => warningEvent(code, field, message)),
+    ...(decisions ?? []).map((decision) => event("decision", { $typeName: "outrigger.chat.v1.Decision", ...decision })),
+    endEvent(),
+  ];
+}

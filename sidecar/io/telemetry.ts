@@ -1,0 +1,198 @@
+/**
+ * Where records go: one log line a call, and the counters that Prometheus reads.
+ *
+ * Neither ever holds content, a credential or a caller's header: a record has none of them. Label values come from policy alone, so
+ * the number of series is bounded by the policy and not by what callers send.
+ */
+import { type DestinationStream, type Logger, pino } from "pino";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { type Fault, FaultReason } from "../../proto/fault.ts";
+import { FinishReasonSchema, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { DoorName } from "../call.ts";
+import type { CallRecord } from "../filters/record.ts";
+
+/** What the telemetry of one sidecar is set to. */
+export interface TelemetrySettings {
+  readonly level: "debug" | "info" | "warn" | "error" | "silent";
+  /** One of this many calls that went well gets a line; every call that failed does. */
+  readonly logOneIn: number;
+  readonly version: string;
+}
+
+/** The places that records are put. */
+export interface Telemetry {
+  readonly log: Logger;
+  write(record: CallRecord): void;
+  refused(door: DoorName, requestId: string, fault: Fault): void;
+  /** Counts an offer of policy. */
+  policyApplied(outcome: "applied" | "refused"): void;
+  /** All metrics in Prometheus' text format, and its media type. */
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+/** Durations in seconds, doubling from 10 ms to 82 s: the buckets that OpenTelemetry gives for calls of models. */
+const durationBuckets = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+
+/** Times to first content in seconds: the buckets that OpenTelemetry gives for servers of models. */
+const firstContentBuckets = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+
+/** Opens the places. `destination` is where log lines go. */
+export function openTelemetry(settings: TelemetrySettings, destination: DestinationStream): Telemetry {
+  const log = pino(
+    {
+      level: settings.level,
+      messageKey: "message",
+      base: null,
+      formatters: { level: (label) => ({ severity: label }) },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    },
+    destination,
+  );
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry, prefix: "outrigger_" });
+  const requests = new Counter({
+    name: "outrigger_requests_total",
+    help: "Calls, by how they ended.",
+    labelNames: ["door", "route", "provider", "code", "reason"],
+    registers,
+  });
+  const duration = new Histogram({
+    name: "outrigger_request_duration_seconds",
+    help: "Time from the whole request to the end of its answer.",
+    labelNames: ["door", "route", "provider"],
+    buckets: durationBuckets,
+    registers,
+  });
+  const firstContent = new Histogram({
+    name: "outrigger_time_to_first_content_seconds",
+    help: "Time from the whole request to the provider's first content.",
+    labelNames: ["door", "route", "provider"],
+    buckets: firstContentBuckets,
+    registers,
+  });
+  const tokens = new Counter({
+    name: "outrigger_tokens_total",
+    help: "Tokens that providers reported; cached, cache_write and reasoning are parts of input and output.",
+    labelNames: ["route", "provider", "kind"],
+    registers,
+  });
+  const cost = new Counter({
+    name: "outrigger_cost_total",
+    help: "Cost by the price book, in units of the currency.",
+    labelNames: ["currency", "route", "provider"],
+    registers,
+  });
+  const policies = new Counter({
+    name: "outrigger_policy_apply_total",
+    help: "Policies that were offered, by what became of them.",
+    labelNames: ["result"],
+    registers,
+  });
+  new Gauge({ name: "outrigger_build_info", help: "This build.", labelNames: ["version", "node"], registers }).set(
+    { version: settings.version, node: process.version },
+    1,
+  );
+  let good = 0;
+
+  return {
+    log,
+    write(record) {
+      const { call, fault } = record;
+      const { notes } = call;
+      const where = { route: notes.route, provider: notes.provider };
+      requests.inc({ door: call.door, ...where, code: fault?.kind.code ?? "OK", reason: record.outcome });
+      duration.observe({ door: call.door, ...where }, record.totalMs / 1000);
+      if (record.firstContentMs !== undefined) firstContent.observe({ door: call.door, ...where }, record.firstContentMs / 1000);
+      if (record.usage !== undefined) countTokens(tokens, where, record.usage);
+      if (record.cost !== undefined) cost.inc({ currency: record.cost.currency, ...where }, Number(record.cost.micros) / 1e6);
+      if (record.outcome === "ok") {
+        good += 1;
+        if (good % settings.logOneIn === 0) log.info(line(record), "call");
+      } else log.warn(line(record), "call");
+    },
+    refused(door, requestId, fault) {
+      requests.inc({ door, route: "", provider: "", code: fault.kind.code, reason: fault.kind.name });
+      log.warn({ request_id: requestId, door, code: fault.kind.code, reason: fault.kind.name, field: fault.field }, "refused");
+    },
+    policyApplied(outcome) {
+      policies.inc({ result: outcome });
+    },
+    async metrics() {
+      return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+  };
+}
+
+function countTokens(counter: Counter, where: { route: string; provider: string }, usage: Usage): void {
+  const parts: readonly (readonly [string, bigint | undefined])[] = [
+    ["input", usage.inputTokens],
+    ["output", usage.outputTokens],
+    ["cached", usage.cachedInputTokens],
+    ["cache_write", usage.cacheWriteTokens],
+    ["reasoning", usage.reasoningTokens],
+  ];
+  // A provider may report nonsense; a counter only goes up.
+  for (const [kind, count] of parts) if (count !== undefined && count > 0n) counter.inc({ ...where, kind }, Number(count));
+}
+
+/** The log line of a call: metadata only. */
+function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReason, cost }: CallRecord): object {
+  const { notes } = call;
+  return {
+    request_id: call.id,
+    door: call.door,
+    consumer: notes.consumer,
+    team: notes.team || undefined,
+    route: notes.route || undefined,
+    provider: notes.provider || undefined,
+    model_served: notes.model || undefined,
+    stream: call.streaming,
+    code: fault?.kind.code ?? "OK",
+    reason: outcome,
+    provider_status: fault?.facts.provider_status,
+    attempts: notes.attempts,
+    ttft_ms: firstContentMs === undefined ? undefined : round(firstContentMs),
+    total_ms: round(totalMs),
+    tokens:
+      usage === undefined
+        ? undefined
+        : {
+            in: plain(usage.inputTokens),
+            out: plain(usage.outputTokens),
+            cached: plain(usage.cachedInputTokens),
+            reasoning: plain(usage.reasoningTokens),
+          },
+    finish: FinishReasonSchema.value[finishReason]?.localName.toLowerCase(),
+    cost: cost === undefined ? undefined : { currency: cost.currency, micros: Number(cost.micros) },
+    dropped_params: notes.droppedParams.length === 0 ? undefined : notes.droppedParams,
+    trace_id: call.traceparent?.split("-")[1],
+    cause: causeOf(fault),
+    at: framesOf(fault),
+  };
+}
+
+/** What happened underneath, as the name and code of the error alone: its message might quote what a provider or caller said. */
+function causeOf(fault: Fault | undefined): string | undefined {
+  const { cause } = fault ?? {};
+  if (!(cause instanceof Error)) return undefined;
+  return "code" in cause && typeof cause.code === "string" ? `${cause.name} ${cause.code}` : cause.name;
+}
+
+/** Where Outrigger itself failed: the frames of the stack, without the message, which might quote a prompt. */
+function framesOf(fault: Fault | undefined): string[] | undefined {
+  if (fault?.reason !== FaultReason.INTERNAL || !(fault.cause instanceof Error)) return undefined;
+  return fault.cause.stack
+    ?.split("\n")
+    .filter((text) => text.startsWith("    at "))
+    .slice(0, 10)
+    .map((text) => text.trim());
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
+
+function plain(count: bigint | undefined): number | undefined {
+  return count === undefined ? undefined : Number(count);
+}

@@ -1,0 +1,245 @@
+/**
+ * Makes one policy of all resources that hold: every lookup, pattern and address is worked out here, so that a call interprets nothing.
+ *
+ * The result is whole or there is none: whatever is wrong is returned as problems with field paths, and what runs keeps running.
+ */
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Fault } from "../../proto/fault.ts";
+import {
+  AnthropicJsonSchema,
+  AnthropicThinking,
+  MaxTokensField,
+  type Provider,
+  type ProviderSpec,
+  type SecretReference,
+} from "../../proto/gen/outrigger/policy/v1/provider_pb.ts";
+import type { Problem, Resources } from "../../proto/resources.ts";
+import type { Call, Filter, Policy, Secret } from "../call.ts";
+import { anthropicClient } from "../dialects/anthropic/anthropic.ts";
+import type { ClientHalf } from "../dialects/dialect.ts";
+import { openAiClient } from "../dialects/openai/openai.ts";
+import { failover } from "../filters/failover.ts";
+import { compileIdentify } from "../filters/identify.ts";
+import { type CallRecord, record } from "../filters/record.ts";
+import { compileRoute } from "../filters/route.ts";
+import { type ProviderWire, type SendParts, send } from "../filters/send.ts";
+import { compose, inOrder, send as wireEnd } from "../pipeline.ts";
+import { type ProviderRow, providerRows } from "../providers.ts";
+import { compilePrices } from "./prices.ts";
+
+/** What a policy is made with, beside its resources. */
+export interface CompileParts extends SendParts {
+  /** SHA-256 of a text, as 64 hexadecimal digits. */
+  readonly sha256: (text: string) => string;
+  /** Finds a secret, or says why it cannot be found, never showing it. */
+  readonly secret: (reference: SecretReference) => SecretSource;
+  /** The filter that refuses under load; it outlives policies, since calls in flight do. */
+  readonly shed: Filter;
+  /** Puts a record where records go. */
+  readonly write: (record: CallRecord) => void;
+  /** Hears of callers whom no consumer's credential identifies. */
+  readonly refused: (call: Call, fault: Fault) => void;
+}
+
+/** A secret that was found, as it is at the moment of reading; or why it was not. */
+export type SecretSource = { readonly read: () => Secret } | { readonly missing: string };
+
+/** A policy, or every reason why there is none. */
+export type Compiled =
+  | { readonly policy: Policy; readonly problems: readonly [] }
+  | { readonly policy: undefined; readonly problems: readonly Problem[] };
+
+/** Compiles resources that `proto/resources.ts` found to be in order. `root` is the hash of their content. */
+export function compilePolicy(resources: Resources, root: string, parts: CompileParts): Compiled {
+  const problems: Problem[] = [];
+  const wires = new Map<string, ProviderWire>();
+  for (const provider of resources.providers) {
+    const wire = compileProvider(provider, parts, problems);
+    if (wire !== undefined) wires.set(`${provider.metadata?.namespace || "default"}/${wire.name}`, wire);
+  }
+  if (problems.length > 0) return { policy: undefined, problems };
+
+  const identify = compileIdentify(resources, parts.sha256, parts.refused);
+  const route = compileRoute(
+    resources,
+    (namespace) => (name, timeoutMs) => {
+      const wire = wires.get(`${namespace}/${name}`);
+      return wire === undefined ? undefined : send(wire, parts, timeoutMs);
+    },
+    parts.random,
+  );
+  const filters = inOrder({
+    identify: identify.filter,
+    record: record(compilePrices(resources.priceBooks), parts.write, parts.clock),
+    shed: parts.shed,
+    route: route.filter,
+    failover,
+  });
+  return {
+    policy: { root, answer: compose(filters, wireEnd), models: (credential) => route.models(identify.consumerOf(credential)) },
+    problems: [],
+  };
+}
+
+/** Where no limit or time is given. The times are those of `docs/architecture.md`, "Time". */
+const defaults = {
+  connectMs: 3_000,
+  firstContentMs: 60_000,
+  betweenContentMs: 30_000,
+  callMs: 600_000,
+  /** Enough for a busy pod; a provider that opens more at once for one client is rare. */
+  connections: 256,
+  /** A long answer with images inside; more than this at once is no answer. */
+  answerBytes: 64 * 1024 * 1024,
+  /** What every model of the dialect can answer with. */
+  anthropicMaxTokens: 4096,
+} as const;
+
+function compileProvider(provider: Provider, parts: CompileParts, problems: Problem[]): ProviderWire | undefined {
+  const name = provider.metadata?.name ?? "";
+  const { spec } = provider;
+  const refuse = (field: string, message: string): undefined => {
+    problems.push({ kind: "Provider", name: `${provider.metadata?.namespace || "default"}/${name}`, field, message, severity: "error" });
+  };
+  if (spec === undefined) return refuse("spec", "a provider needs a spec");
+
+  const dialect = compileDialect(spec, refuse);
+  if (dialect === undefined) return undefined;
+  const { row, client } = dialect;
+
+  const endpoint = spec.endpoint || row.endpoint;
+  if (endpoint === "")
+    return refuse("spec.endpoint", "this provider's row has no address of its own: give one such as http://127.0.0.1:8000/v1");
+  if (!URL.canParse(endpoint)) return refuse("spec.endpoint", `expected an http or https address, saw ${JSON.stringify(endpoint)}`);
+  const url = new URL(endpoint);
+
+  const credential = compileCredential(spec, row, parts, refuse);
+  const headers = compileHeaders(spec, refuse);
+  if (credential === undefined || headers === undefined) return undefined;
+
+  return {
+    name,
+    client,
+    origin: url.origin,
+    basePath: url.pathname.replace(/\/+$/, ""),
+    headers,
+    credential,
+    connectTimeoutMs: milliseconds(spec.timeouts?.connect, defaults.connectMs),
+    firstContentTimeoutMs: milliseconds(spec.timeouts?.firstContent, defaults.firstContentMs),
+    betweenContentTimeoutMs: milliseconds(spec.timeouts?.betweenContent, defaults.betweenContentMs),
+    callTimeoutMs: milliseconds(spec.timeouts?.call, defaults.callMs),
+    connections: spec.limits?.connections || defaults.connections,
+    answerBytesMax: Number(spec.limits?.answerBytes ?? 0n) || defaults.answerBytes,
+  };
+}
+
+type Refuse = (field: string, message: string) => undefined;
+
+function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow; client: ClientHalf } | undefined {
+  const { dialect } = spec;
+  if (dialect.case === undefined) return refuse("spec", "a provider needs a dialect: openai or anthropic");
+  const rowName = dialect.value.row || dialect.case;
+  const row = Object.hasOwn(providerRows, rowName) ? providerRows[rowName] : undefined;
+  if (row === undefined || row.dialect !== dialect.case) {
+    const known = Object.entries(providerRows).filter(([, candidate]) => candidate.dialect === dialect.case);
+    const names = known.map(([candidate]) => candidate).join(", ");
+    return refuse(`spec.${dialect.case}.row`, `no row ${JSON.stringify(rowName)} speaks this dialect; known rows: ${names}`);
+  }
+  switch (dialect.case) {
+    case "openai": {
+      const { maxTokensField, developerRole, streamUsage } = dialect.value;
+      const client = openAiClient({
+        maxTokensField: maxTokensFields[maxTokensField] ?? row.maxTokensField,
+        developerRole: developerRole ?? row.developerRole,
+        streamUsage: streamUsage ?? row.streamUsage,
+      });
+      return { row, client };
+    }
+    case "anthropic": {
+      const { version, betas, defaultMaxTokens, models } = dialect.value;
+      const client = anthropicClient({
+        version: version || "2023-06-01",
+        betas,
+        defaultMaxTokens: Number(defaultMaxTokens) || defaults.anthropicMaxTokens,
+        models: models.map((model) => ({
+          pattern: model.pattern,
+          thinking: thinkingWays[model.thinking],
+          jsonSchema: jsonSchemaWays[model.jsonSchema],
+          sampling: model.sampling,
+          maxOutputTokens: Number(model.maxOutputTokens) || undefined,
+        })),
+      });
+      return { row, client };
+    }
+  }
+}
+
+const maxTokensFields: Readonly<Record<number, ProviderRow["maxTokensField"]>> = {
+  [MaxTokensField.MAX_COMPLETION_TOKENS]: "max_completion_tokens",
+  [MaxTokensField.MAX_TOKENS]: "max_tokens",
+};
+
+const thinkingWays: Readonly<Record<number, "budget" | "adaptive" | "none">> = {
+  [AnthropicThinking.BUDGET]: "budget",
+  [AnthropicThinking.ADAPTIVE]: "adaptive",
+  [AnthropicThinking.NONE]: "none",
+};
+
+const jsonSchemaWays: Readonly<Record<number, "output_config" | "tool">> = {
+  [AnthropicJsonSchema.OUTPUT_CONFIG]: "output_config",
+  [AnthropicJsonSchema.TOOL]: "tool",
+};
+
+function compileCredential(
+  spec: ProviderSpec,
+  row: ProviderRow,
+  parts: CompileParts,
+  refuse: Refuse,
+): (() => readonly string[]) | undefined {
+  const form = spec.credential?.form;
+  if (form?.case === undefined) return () => noHeaders;
+  const { secret, name, prefix } = form.value;
+  if (secret === undefined) return refuse("spec.credential.header.secret", "a credential needs a secret by reference: env or file");
+  const header = name || row.keyHeader;
+  if (framing.has(header))
+    return refuse("spec.credential.header.name", `the header ${header} belongs to the connection and carries no credential`);
+  const before = prefix ?? (name === "" || name === row.keyHeader ? row.keyPrefix : "");
+  const source = parts.secret(secret);
+  if ("missing" in source) return refuse("spec.credential.header.secret", source.missing);
+  return () => [header, before + source.read().reveal()];
+}
+
+const noHeaders: readonly string[] = [];
+
+/** Headers that frame a message or steer a connection: whoever sets these by policy breaks or smuggles requests (RFC 9110, 7.6.1). */
+const framing: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** Headers that the dialect or the credential sets. */
+const taken: ReadonlySet<string> = new Set(["accept", "accept-encoding", "authorization", "content-encoding", "content-type", "x-api-key"]);
+
+function compileHeaders(spec: ProviderSpec, refuse: Refuse): readonly string[] | undefined {
+  const headers: string[] = [];
+  for (const [name, value] of Object.entries(spec.headers).sort()) {
+    if (framing.has(name)) return refuse(`spec.headers.${name}`, `the header ${name} frames the message and cannot be set`);
+    if (taken.has(name)) return refuse(`spec.headers.${name}`, `the header ${name} is set by the dialect or by spec.credential`);
+    headers.push(name, value);
+  }
+  return headers;
+}
+
+function milliseconds(duration: Duration | undefined, otherwise: number): number {
+  return duration === undefined ? otherwise : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+}
