@@ -1,0 +1,122 @@
+/**
+ * What one listener keeps for all of its exchanges: patience with slow callers, the room for request bodies, and who is still here.
+ *
+ * One sweep a second looks at every open exchange, instead of a timer for each: an exchange that is served promptly costs one entry
+ * in a set, and nothing else.
+ */
+import type { Clock } from "../call.ts";
+
+/** How long callers may take, and how much they may hold. */
+export interface Patience {
+  /** How often open exchanges are looked at, and so how late a slow caller may be noticed. */
+  readonly sweepMs: number;
+  /** A body may be this slow at first, so that a caller on a bad network can begin. */
+  readonly bodyGraceMs: number;
+  /** Afterwards a body must have come at least this fast on average. */
+  readonly bodyBytesPerSecondMin: number;
+  /** A caller that takes none of the bytes waiting for it for this long is cut off. */
+  readonly writeStallMs: number;
+  /** After an answer that was given before the request was read, the rest of the request is read and thrown away for this long. */
+  readonly lingerMs: number;
+  /** Bytes of request bodies held at one time in the whole process. */
+  readonly bodyBytesHeldMax: number;
+}
+
+/** What holds unless a listener is told otherwise. */
+export const usualPatience: Patience = Object.freeze({
+  sweepMs: 1_000, // a second more or less changes none of the waits below
+  bodyGraceMs: 10_000, // as long as headers may take
+  bodyBytesPerSecondMin: 1_024, // slower than the slowest modem, faster than an attacker with many sockets wants to be
+  writeStallMs: 30_000, // a laptop that changes networks is back by then
+  lingerMs: 5_000, // enough for the caller to read the refusal before its connection is cut, which would take the refusal with it
+  bodyBytesHeldMax: 256 * 1024 * 1024, // 25 bodies of the largest size at once; more would press on the memory of the pod
+});
+
+/** An exchange, as its keeper sees it. */
+export interface Kept {
+  /** Looks whether the caller is too slow. `nowMs` is monotonic. */
+  check(nowMs: number): void;
+  /** Ends the answer because the sidecar is going away. */
+  expel(): void;
+}
+
+/** Knows every open exchange of one listener. */
+export class Keeper {
+  readonly patience: Patience;
+  /** Whether the listener is closing: answers over HTTP/1.1 then say `connection: close`. */
+  draining = false;
+  readonly #clock: Clock;
+  readonly #open = new Set<Kept>();
+  #bodyBytesHeld = 0;
+  #sweeping = false;
+  #whenEmpty: (() => void) | undefined;
+
+  constructor(clock: Clock, patience: Patience) {
+    this.#clock = clock;
+    this.patience = patience;
+  }
+
+  /** How many exchanges are open. */
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  /** How many bytes of request bodies are held. */
+  get bodyBytesHeld(): number {
+    return this.#bodyBytesHeld;
+  }
+
+  /** An exchange begins. */
+  enter(kept: Kept): void {
+    this.#open.add(kept);
+    if (!this.#sweeping) this.#sweepLater();
+  }
+
+  /** An exchange is over. */
+  leave(kept: Kept): void {
+    this.#open.delete(kept);
+    if (this.#open.size === 0) this.#tellEmpty();
+  }
+
+  /** Makes room for bytes of a request body. False if there is none; then nothing was taken. */
+  hold(bytes: number): boolean {
+    if (this.#bodyBytesHeld + bytes > this.patience.bodyBytesHeldMax) return false;
+    this.#bodyBytesHeld += bytes;
+    return true;
+  }
+
+  /** Gives back the room of a request body. */
+  release(bytes: number): void {
+    this.#bodyBytesHeld -= bytes;
+  }
+
+  /** Calls `then` as soon as no exchange is open, which may be now. */
+  whenEmpty(then: () => void): void {
+    this.#whenEmpty = then;
+    if (this.#open.size === 0) this.#tellEmpty();
+  }
+
+  /** Ends every open exchange. */
+  expelAll(): void {
+    for (const kept of [...this.#open]) kept.expel();
+  }
+
+  #tellEmpty(): void {
+    const then = this.#whenEmpty;
+    this.#whenEmpty = undefined;
+    then?.();
+  }
+
+  #sweepLater(): void {
+    this.#sweeping = true;
+    this.#clock.after(this.patience.sweepMs, () => this.#sweep());
+  }
+
+  #sweep(): void {
+    this.#sweeping = false;
+    const nowMs = this.#clock.monotonicMs();
+    // An exchange that is cut off leaves the set while it is walked, which a Set allows.
+    for (const kept of this.#open) kept.check(nowMs);
+    if (this.#open.size > 0) this.#sweepLater();
+  }
+}
