@@ -91,6 +91,8 @@ const quietConstructors = new Set([
   "DataView",
   "ArrayBuffer",
   "Intl.DateTimeFormat",
+  // A failure made once, because making one for each call would walk the stack for nothing.
+  "Error",
 ]);
 
 /** Finds every source file of ours below `root`, except generated ones, and returns path and text. */
