@@ -19,6 +19,7 @@ export interface CallParts {
   readonly request: ChatRequest;
   readonly native: NativeRequest | undefined;
   readonly streaming: boolean;
+  readonly nativeStreamUsage: boolean;
   readonly validateOnly: boolean;
   readonly credential: Secret | undefined;
   readonly traceparent: string | undefined;
@@ -98,6 +99,7 @@ class Pump {
       request: parts.request,
       native: parts.native,
       streaming: parts.streaming,
+      nativeStreamUsage: parts.nativeStreamUsage,
       validateOnly: parts.validateOnly,
       credential: parts.credential,
       traceparent: parts.traceparent,
