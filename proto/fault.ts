@@ -85,6 +85,7 @@ export const faultKinds: Readonly<Record<KnownFaultReason, FaultKind>> = Object.
   [FaultReason.PROVIDER_CONFLICT]: kind("PROVIDER_CONFLICT", "ABORTED", 409, true),
   [FaultReason.PROVIDER_UNIMPLEMENTED]: kind("PROVIDER_UNIMPLEMENTED", "UNIMPLEMENTED", 501),
   [FaultReason.MESSAGE_COUNT_INVALID]: kind("MESSAGE_COUNT_INVALID", "UNIMPLEMENTED", 400),
+  [FaultReason.ORIGIN_NOT_ALLOWED]: kind("ORIGIN_NOT_ALLOWED", "PERMISSION_DENIED", 403),
 });
 
 /** A request field that breaks a rule. */
