@@ -72,6 +72,45 @@ export function pump(house: House, exchange: Exchange, parts: CallParts, renderi
   new Pump(house, exchange, parts, rendering).start();
 }
 
+/** The call that a door's parts make, beginning now. `signal` is the one that ends it. */
+export function callOf(parts: CallParts, signal: AbortSignal, startedAtMs: number): Call {
+  return {
+    id: parts.id,
+    door: parts.door,
+    request: parts.request,
+    native: parts.native,
+    streaming: parts.streaming,
+    nativeStreamUsage: parts.nativeStreamUsage,
+    validateOnly: parts.validateOnly,
+    credential: parts.credential,
+    traceparent: parts.traceparent,
+    signal,
+    startedAtMs,
+    deadlineAtMs: startedAtMs + (parts.timeoutMs > 2 * answerMarginMs ? parts.timeoutMs - answerMarginMs : parts.timeoutMs / 2),
+    consumer: undefined,
+    target: undefined,
+    notes: newNotes(parts.validateOnly),
+  };
+}
+
+/** Why a call that has only just been made is not begun, or undefined if it may begin. */
+export function turnedAway(house: House, call: Call): Fault | undefined {
+  if (house.draining()) {
+    return new Fault(FaultReason.DRAINING, "The sidecar is stopping and takes no new calls.", { retryAfterMs: 1_000 });
+  }
+  return call.deadlineAtMs <= call.startedAtMs ? deadlineExceeded() : undefined;
+}
+
+/** The fault of a call whose deadline passed. */
+export function deadlineExceeded(): Fault {
+  return new Fault(FaultReason.DEADLINE_EXCEEDED, "The call did not end within the time that its caller gave it.");
+}
+
+/** The fault of an answer that ends without its last event; no half answer may pass for a whole one. */
+export function incomplete(): Fault {
+  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "The answer ended before it was complete.");
+}
+
 class Pump {
   readonly #house: House;
   readonly #exchange: Exchange;
@@ -92,34 +131,14 @@ class Pump {
     this.#house = house;
     this.#exchange = exchange;
     this.#rendering = rendering;
-    const startedAtMs = house.clock.monotonicMs();
-    this.#call = {
-      id: parts.id,
-      door: parts.door,
-      request: parts.request,
-      native: parts.native,
-      streaming: parts.streaming,
-      nativeStreamUsage: parts.nativeStreamUsage,
-      validateOnly: parts.validateOnly,
-      credential: parts.credential,
-      traceparent: parts.traceparent,
-      signal: this.#controller.signal,
-      startedAtMs,
-      deadlineAtMs: startedAtMs + (parts.timeoutMs > 2 * answerMarginMs ? parts.timeoutMs - answerMarginMs : parts.timeoutMs / 2),
-      consumer: undefined,
-      target: undefined,
-      notes: newNotes(parts.validateOnly),
-    };
+    this.#call = callOf(parts, this.#controller.signal, house.clock.monotonicMs());
   }
 
   start(): void {
     const { deadlineAtMs, startedAtMs } = this.#call;
-    if (this.#house.draining()) {
-      this.#turnAway(new Fault(FaultReason.DRAINING, "The sidecar is stopping and takes no new calls.", { retryAfterMs: 1_000 }));
-      return;
-    }
-    if (deadlineAtMs <= startedAtMs) {
-      this.#turnAway(deadlineExceeded());
+    const fault = turnedAway(this.#house, this.#call);
+    if (fault !== undefined) {
+      this.#turnAway(fault);
       return;
     }
     if (deadlineAtMs !== Number.POSITIVE_INFINITY) {
@@ -173,7 +192,7 @@ class Pump {
   #finish(): void {
     if (!this.#complete) {
       // The readers of answers see to this; should one ever not, its half answer must not pass for a whole one.
-      this.#failed(new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "The answer ended before it was complete."));
+      this.#failed(incomplete());
       return;
     }
     try {
@@ -281,8 +300,4 @@ class Remainder {
     }
     this.#exchange.end(bytes.subarray(this.#written), this.#trailers);
   }
-}
-
-function deadlineExceeded(): Fault {
-  return new Fault(FaultReason.DEADLINE_EXCEEDED, "The call did not end within the time that its caller gave it.");
 }
