@@ -1,0 +1,560 @@
+/**
+ * JSON by position, so that tool schemas, tool arguments, number text and members that nobody models travel byte for byte.
+ *
+ * Reading: `decodeJson` makes text of bytes, `parseObject` checks it and makes a value of it, and a `JsonPlace` finds the exact text
+ * of any part of that value, when someone asks. Editing: `spliceMember` replaces or adds one member and leaves every other byte
+ * alone. Writing: `stringify` writes a value in which `RawJson` stands for text that is JSON already.
+ *
+ * `__proto__` is a key like any other: values come from `JSON.parse`, which makes own members of it, and nothing here assigns to a
+ * member whose name came from outside.
+ */
+
+/** What `JSON.parse` makes of an object. */
+export type JsonObject = { readonly [key: string]: unknown };
+
+/** Text that is not what it should be. `offset` counts UTF-16 units of the text; the message is safe to show. */
+export class JsonError extends Error {
+  readonly offset: number;
+
+  constructor(message: string, offset: number) {
+    super(message);
+    this.name = "JsonError";
+    this.offset = offset;
+  }
+}
+
+/** Objects and arrays within each other at most: deeper is no conversation, and readers that recurse stay safe. */
+export const JSON_DEPTH_MAX = 64;
+
+/** Bytes to text. Throws a `JsonError` if they are not UTF-8 (RFC 8259 section 8.1); a byte order mark is left out. */
+export function decodeJson(bytes: Uint8Array): string {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    throw new JsonError("The body is not valid UTF-8", 0);
+  }
+}
+
+/**
+ * Makes a value of text that comes from outside: JSON as RFC 8259 has it, an object at its top, at most `JSON_DEPTH_MAX` deep, and no
+ * object with two members of one name, since two readers could take different ones. Throws a `JsonError` that says where and what.
+ */
+export function parseObject(text: string): JsonObject {
+  // First, because it bounds the depth of what is then built.
+  const checker = new Checker(text, false);
+  checker.check();
+  try {
+    return checker.sawEscapedKey ? buildObject(text) : (JSON.parse(text) as JsonObject);
+  } catch {
+    // The engine's message does not always say where, so the place is looked for once more, byte by byte.
+    checkJson(text);
+    throw new JsonError("The body is not JSON", 0);
+  }
+}
+
+/**
+ * Checks text in the way of `parseObject` without making a value of it: slower than that, since it looks at every character itself.
+ */
+export function checkJson(text: string): void {
+  new Checker(text, true).check();
+}
+
+/** Whether a value is what JSON calls an object. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A member of an object by position. Offsets are of the whole text. */
+export interface MemberSpan {
+  readonly key: string;
+  /** Where the key's opening quote stands. */
+  readonly keyStart: number;
+  readonly valueStart: number;
+  /** Where the value ends, blanks behind it not counted. */
+  readonly valueEnd: number;
+}
+
+/** An element of an array by position. */
+export interface ElementSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The members of the object that begins at `offset`, blanks before it allowed, in their order. The text must be valid JSON. */
+export function memberSpans(text: string, offset = 0): MemberSpan[] {
+  const spans: MemberSpan[] = [];
+  let position = skipBlanks(text, offset);
+  expectAt(text, position, OPEN_BRACE, "an object");
+  position = skipBlanks(text, position + 1);
+  while (text.charCodeAt(position) !== CLOSE_BRACE) {
+    const keyStart = position;
+    const keyEnd = skipString(text, keyStart);
+    position = skipBlanks(text, keyEnd);
+    expectAt(text, position, COLON, "a colon");
+    const valueStart = skipBlanks(text, position + 1);
+    const valueEnd = skipValue(text, valueStart);
+    spans.push({ key: readKey(text, keyStart, keyEnd), keyStart, valueStart, valueEnd });
+    position = skipBlanks(text, valueEnd);
+    if (text.charCodeAt(position) === COMMA) position = skipBlanks(text, position + 1);
+    else expectAt(text, position, CLOSE_BRACE, "a comma or the object's end");
+  }
+  return spans;
+}
+
+/** The elements of the array that begins at `offset`, blanks before it allowed. The text must be valid JSON. */
+export function elementSpans(text: string, offset = 0): ElementSpan[] {
+  const spans: ElementSpan[] = [];
+  let position = skipBlanks(text, offset);
+  expectAt(text, position, OPEN_BRACKET, "an array");
+  position = skipBlanks(text, position + 1);
+  while (text.charCodeAt(position) !== CLOSE_BRACKET) {
+    const end = skipValue(text, position);
+    spans.push({ start: position, end });
+    position = skipBlanks(text, end);
+    if (text.charCodeAt(position) === COMMA) position = skipBlanks(text, position + 1);
+    else expectAt(text, position, CLOSE_BRACKET, "a comma or the array's end");
+  }
+  return spans;
+}
+
+/**
+ * A place in a JSON text: it can name its path, such as `messages[2].content`, and give its exact text. Making one costs nothing but
+ * itself; the text is searched when someone asks, once for each object and array on the way.
+ */
+export class JsonPlace {
+  readonly #text: string;
+  readonly #parent: JsonPlace | undefined;
+  readonly #step: string | number;
+  #members: Map<string, MemberSpan> | undefined;
+  #elements: ElementSpan[] | undefined;
+
+  private constructor(text: string, parent: JsonPlace | undefined, step: string | number) {
+    this.#text = text;
+    this.#parent = parent;
+    this.#step = step;
+  }
+
+  /** The whole of a text that is valid JSON. */
+  static root(text: string): JsonPlace {
+    return new JsonPlace(text, undefined, "");
+  }
+
+  /** A member of the object here. */
+  member(key: string): JsonPlace {
+    return new JsonPlace(this.#text, this, key);
+  }
+
+  /** An element of the array here. */
+  element(index: number): JsonPlace {
+    return new JsonPlace(this.#text, this, index);
+  }
+
+  /** The path from the top, empty for the top itself. */
+  get path(): string {
+    if (this.#parent === undefined) return "";
+    const above = this.#parent.path;
+    if (typeof this.#step === "number") return `${above}[${this.#step}]`;
+    return above === "" ? this.#step : `${above}.${this.#step}`;
+  }
+
+  /** The value's exact text. Throws a `JsonError` if there is nothing here. */
+  json(): string {
+    const { start, end } = this.span();
+    return this.#text.slice(start, end);
+  }
+
+  /** Where the value stands. Throws a `JsonError` if there is nothing here. */
+  span(): ElementSpan {
+    const parent = this.#parent;
+    if (parent === undefined) {
+      const start = skipBlanks(this.#text, 0);
+      return { start, end: skipValue(this.#text, start) };
+    }
+    if (typeof this.#step === "number") {
+      parent.#elements ??= elementSpans(this.#text, parent.span().start);
+      const element = parent.#elements[this.#step];
+      if (element === undefined) throw new JsonError(`There is nothing at ${this.path}`, 0);
+      return element;
+    }
+    parent.#members ??= new Map(memberSpans(this.#text, parent.span().start).map((span) => [span.key, span]));
+    const member = parent.#members.get(this.#step);
+    if (member === undefined) throw new JsonError(`There is nothing at ${this.path}`, 0);
+    return { start: member.valueStart, end: member.valueEnd };
+  }
+}
+
+/**
+ * Replaces the value at a path of member names with other JSON text, and leaves everything else as it was. A member that is missing
+ * is added as the last one, with the objects on the way to it; so is one below a `null`. Throws a `JsonError` if a value on the way
+ * is no object. The text must be valid JSON with an object at its top.
+ */
+export function spliceMember(text: string, path: readonly string[], valueText: string): string {
+  let offset = skipBlanks(text, 0);
+  for (let depth = 0; depth < path.length; depth++) {
+    const key = path[depth] ?? "";
+    const below = path.slice(depth + 1);
+    const members = memberSpans(text, offset);
+    const member = members.find((candidate) => candidate.key === key);
+    if (member === undefined) {
+      const last = members.at(-1);
+      const at = last === undefined ? offset + 1 : last.valueEnd;
+      return `${text.slice(0, at)}${last === undefined ? "" : ","}${JSON.stringify(key)}:${wrap(below, valueText)}${text.slice(at)}`;
+    }
+    if (below.length === 0 || text.startsWith("null", member.valueStart)) {
+      return text.slice(0, member.valueStart) + wrap(below, valueText) + text.slice(member.valueEnd);
+    }
+    offset = member.valueStart;
+  }
+  return valueText;
+}
+
+/** Takes away a top-level member, with the comma that it needed; text without that member is returned as it is. */
+export function removeMember(text: string, key: string): string {
+  const members = memberSpans(text);
+  const index = members.findIndex((member) => member.key === key);
+  const member = members[index];
+  if (member === undefined) return text;
+  const after = members[index + 1];
+  if (after !== undefined) return text.slice(0, member.keyStart) + text.slice(after.keyStart);
+  const before = members[index - 1];
+  return text.slice(0, before === undefined ? member.keyStart : before.valueEnd) + text.slice(member.valueEnd);
+}
+
+/** JSON text inside a value that is written: it appears exactly as it is, so it must be valid. */
+export class RawJson {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** What `stringify` writes. Members that are undefined are left out. */
+export type JsonValue =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | RawJson
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue | undefined };
+
+/** Writes a value as JSON without blanks. Integers of any size are written in full; a number that is not finite is an error. */
+export function stringify(value: JsonValue): string {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value);
+    case "number":
+      if (!Number.isFinite(value)) throw new RangeError("JSON has no number that is not finite");
+      return JSON.stringify(value);
+    case "bigint":
+    case "boolean":
+      return String(value);
+    default:
+      break;
+  }
+  if (value === null) return "null";
+  if (value instanceof RawJson) return value.text;
+  if (isList(value)) return `[${value.map(stringify).join(",")}]`;
+  let text = "";
+  for (const key of Object.keys(value)) {
+    const member = value[key];
+    if (member === undefined) continue;
+    text += `${text === "" ? "" : ","}${JSON.stringify(key)}:${stringify(member)}`;
+  }
+  return `{${text}}`;
+}
+
+function isList(value: JsonValue): value is readonly JsonValue[] {
+  return Array.isArray(value);
+}
+
+const strict = new TextDecoder("utf-8", { fatal: true });
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+
+function wrap(path: readonly string[], valueText: string): string {
+  return path.reduceRight((inner, key) => `{${JSON.stringify(key)}:${inner}}`, valueText);
+}
+
+function skipBlanks(text: string, from: number): number {
+  let position = from;
+  for (;;) {
+    const code = text.charCodeAt(position);
+    if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return position;
+    position++;
+  }
+}
+
+/** Behind the closing quote of the string that begins at `from`. Jumps from quote to quote, so long strings cost little. */
+function skipString(text: string, from: number): number {
+  expectAt(text, from, QUOTE, "a string");
+  for (let position = from + 1; ; position++) {
+    position = text.indexOf('"', position);
+    if (position === -1) throw new JsonError("The string that begins here does not end", from);
+    let slashes = position;
+    while (text.charCodeAt(slashes - 1) === BACKSLASH) slashes--;
+    // An even number of backslashes before a quote escape each other and not the quote.
+    if ((position - slashes) % 2 === 0) return position + 1;
+  }
+}
+
+/** Behind the value that begins at `from`. */
+function skipValue(text: string, from: number): number {
+  let depth = 0;
+  let position = from;
+  while (position < text.length) {
+    switch (text.charCodeAt(position)) {
+      case QUOTE:
+        position = skipString(text, position);
+        if (depth === 0) return position;
+        continue;
+      case OPEN_BRACE:
+      case OPEN_BRACKET:
+        depth++;
+        break;
+      case CLOSE_BRACE:
+      case CLOSE_BRACKET:
+        depth--;
+        if (depth === 0) return position + 1;
+        if (depth < 0) return position;
+        break;
+      case COMMA:
+      case 0x20:
+      case 0x0a:
+      case 0x0d:
+      case 0x09:
+        if (depth === 0) return position;
+        break;
+      default:
+        break;
+    }
+    position++;
+  }
+  if (depth > 0) throw new JsonError("The value that begins here does not end", from);
+  return position;
+}
+
+function readKey(text: string, start: number, end: number): string {
+  const inner = text.slice(start + 1, end - 1);
+  return inner.includes("\\") ? parseString(text.slice(start, end), start) : inner;
+}
+
+function parseString(literal: string, offset: number): string {
+  try {
+    return JSON.parse(literal) as string;
+  } catch {
+    throw new JsonError("Expected a string and saw a broken escape", offset);
+  }
+}
+
+function expectAt(text: string, position: number, code: number, what: string): void {
+  if (text.charCodeAt(position) !== code) throw new JsonError(`Expected ${what} and saw ${seenAt(text, position)}`, position);
+}
+
+/** What stands at a position, for a message: one character, or the text's end. */
+function seenAt(text: string, position: number): string {
+  const point = text.codePointAt(position);
+  if (point === undefined) return "the end of the text";
+  if (point < 0x20 || (point >= 0x7f && point < 0xa0))
+    return `the control character U+${point.toString(16).toUpperCase().padStart(4, "0")}`;
+  return `"${String.fromCodePoint(point)}"`;
+}
+
+/**
+ * Makes a value of a text whose structure was checked, for texts in which a member's name is written with escapes: the `JSON.parse` of
+ * V8 12.8 and later can take such a name for another one that it saw before (https://github.com/nodejs/node/issues/63785), and a name
+ * that is read differently in two places is how policy is walked around. Single values have no names and are left to `JSON.parse`.
+ */
+function buildObject(text: string): JsonObject {
+  let position = skipBlanks(text, 0);
+  const build = (): unknown => {
+    const code = text.charCodeAt(position);
+    if (code !== OPEN_BRACE && code !== OPEN_BRACKET) {
+      const start = position;
+      position = skipValue(text, start);
+      return JSON.parse(text.slice(start, position)) as unknown;
+    }
+    const entries: [string, unknown][] = [];
+    const elements: unknown[] = [];
+    const isArray = code === OPEN_BRACKET;
+    position = skipBlanks(text, position + 1);
+    while (text.charCodeAt(position) !== (isArray ? CLOSE_BRACKET : CLOSE_BRACE)) {
+      if (isArray) elements.push(build());
+      else {
+        const keyStart = position;
+        position = skipString(text, keyStart);
+        const key = JSON.parse(text.slice(keyStart, position)) as string;
+        position = skipBlanks(text, skipBlanks(text, position) + 1);
+        entries.push([key, build()]);
+      }
+      position = skipBlanks(text, position);
+      if (text.charCodeAt(position) === COMMA) position = skipBlanks(text, position + 1);
+    }
+    position++;
+    return isArray ? elements : Object.fromEntries(entries);
+  };
+  return build() as JsonObject;
+}
+
+/**
+ * One pass over a text: nesting, member names and what stands between values. It has a stack of its own, so that depth is a number and
+ * not the engine's stack. The inside of strings and the spelling of numbers are left to `JSON.parse`, unless the check is exact.
+ */
+class Checker {
+  readonly #text: string;
+  readonly #exact: boolean;
+  /** The member names of all objects that are open, the innermost last. */
+  readonly #keys: string[] = [];
+  /** Where each open object's names begin in `#keys`; -1 for an array. */
+  readonly #opened: number[] = [];
+  /** The names of open objects that have many members, by depth. */
+  readonly #sets = new Map<number, Set<string>>();
+  /** Whether any member's name is written with escapes. */
+  sawEscapedKey = false;
+
+  constructor(text: string, exact: boolean) {
+    this.#text = text;
+    this.#exact = exact;
+  }
+
+  check(): void {
+    const text = this.#text;
+    const opened = this.#opened;
+    let position = skipBlanks(text, 0);
+    expectAt(text, position, OPEN_BRACE, "an object");
+    for (;;) {
+      // Here a value begins.
+      const code = text.charCodeAt(position);
+      if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+        if (opened.length === JSON_DEPTH_MAX) throw new JsonError(`Nested deeper than ${JSON_DEPTH_MAX} levels`, position);
+        const isArray = code === OPEN_BRACKET;
+        opened.push(isArray ? -1 : this.#keys.length);
+        position = skipBlanks(text, position + 1);
+        if (text.charCodeAt(position) !== (isArray ? CLOSE_BRACKET : CLOSE_BRACE)) {
+          if (!isArray) position = this.#key(position);
+          continue;
+        }
+        this.#close();
+        position++;
+      } else if (code === QUOTE) {
+        position = this.#exact ? skipStringExactly(text, position) : skipString(text, position);
+      } else {
+        position = this.#exact ? skipWordExactly(text, position) : skipWord(text, position);
+      }
+      // Here a value has ended: close what ends with it, then go on behind a comma.
+      for (;;) {
+        position = skipBlanks(text, position);
+        const inside = opened.at(-1);
+        if (inside === undefined) {
+          if (position < text.length) throw new JsonError(`Expected the end of the text and saw ${seenAt(text, position)}`, position);
+          return;
+        }
+        const next = text.charCodeAt(position);
+        if (next === COMMA) {
+          position = skipBlanks(text, position + 1);
+          if (inside !== -1) position = this.#key(position);
+          break;
+        }
+        expectAt(text, position, inside === -1 ? CLOSE_BRACKET : CLOSE_BRACE, inside === -1 ? "a comma or ]" : "a comma or }");
+        this.#close();
+        position++;
+      }
+    }
+  }
+
+  /** A member's name and colon; returns where its value begins. */
+  #key(start: number): number {
+    const text = this.#text;
+    const end = this.#exact ? skipStringExactly(text, start) : skipString(text, start);
+    let key = text.slice(start + 1, end - 1);
+    if (key.includes("\\")) {
+      this.sawEscapedKey = true;
+      key = readKey(text, start, end);
+    }
+    this.#remember(key, start);
+    const colon = skipBlanks(text, end);
+    expectAt(text, colon, COLON, "a colon");
+    return skipBlanks(text, colon + 1);
+  }
+
+  #remember(key: string, offset: number): void {
+    const keys = this.#keys;
+    const depth = this.#opened.length;
+    const first = this.#opened.at(-1) ?? 0;
+    const set = this.#sets.get(depth);
+    if (set !== undefined) {
+      if (set.has(key)) throw twice(offset);
+      set.add(key);
+    } else {
+      for (let i = first; i < keys.length; i++) if (keys[i] === key) throw twice(offset);
+      // Comparing few names one by one is faster than a set; with many it would be quadratic.
+      if (keys.length - first === MEMBERS_COMPARED_MAX) this.#sets.set(depth, new Set(keys.slice(first)).add(key));
+    }
+    keys.push(key);
+  }
+
+  #close(): void {
+    this.#sets.delete(this.#opened.length);
+    const first = this.#opened.pop() ?? -1;
+    if (first !== -1) this.#keys.length = first;
+  }
+}
+
+/** Up to here names are compared one by one: below, that is faster than making a set. */
+const MEMBERS_COMPARED_MAX = 16;
+
+function twice(offset: number): JsonError {
+  return new JsonError("An object has two members of the same name", offset);
+}
+
+/** Behind a number or a word, which `JSON.parse` looks at more closely. */
+function skipWord(text: string, from: number): number {
+  let position = from;
+  for (;;) {
+    const code = text.charCodeAt(position);
+    const isPart =
+      (code >= 0x61 && code <= 0x7a) || (code >= 0x30 && code <= 0x39) || code === 0x2d || code === 0x2b || code === 0x2e || code === 0x45;
+    if (!isPart) break;
+    position++;
+  }
+  if (position === from) throw new JsonError(`Expected a value and saw ${seenAt(text, from)}`, from);
+  return position;
+}
+
+/** RFC 8259 section 6, and the three words of section 3. */
+const word = /true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+
+function skipWordExactly(text: string, from: number): number {
+  word.lastIndex = from;
+  if (!word.test(text)) throw new JsonError(`Expected a value and saw ${seenAt(text, from)}`, from);
+  return word.lastIndex;
+}
+
+/** RFC 8259 section 7: one piece of a string that is one character. */
+const escapePiece = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
+
+function skipStringExactly(text: string, from: number): number {
+  expectAt(text, from, QUOTE, "a string");
+  for (let position = from + 1; position < text.length; ) {
+    const code = text.charCodeAt(position);
+    if (code === QUOTE) return position + 1;
+    if (code < 0x20) throw new JsonError(`A string holds ${seenAt(text, position)}, which must be escaped`, position);
+    if (code !== BACKSLASH) {
+      position++;
+      continue;
+    }
+    escapePiece.lastIndex = position;
+    if (!escapePiece.test(text)) throw new JsonError("Expected a string and saw a broken escape", position);
+    position = escapePiece.lastIndex;
+  }
+  throw new JsonError("The string that begins here does not end", from);
+}
