@@ -98,11 +98,19 @@ export interface AnswerInput {
   newId(prefix: string): string;
 }
 
-/** Reads one answer. Both functions throw a fault for an answer that is an error, cannot be understood, or is not complete. */
+/**
+ * Reads one answer. An answer that is an error, cannot be understood or is not complete is told by `failure` and not thrown, since a
+ * read can bring words and then the failure: the words are returned first and reach the caller.
+ */
 export interface AnswerReader {
-  /** Takes in what one read brought, cut anywhere, and returns the batches that it completes. The bytes may be kept. */
+  /** Why the answer failed, from the moment that is known. Look at it after each call of the functions below; nothing comes after it. */
+  readonly failure: Fault | undefined;
+  /**
+   * Takes in what one read brought, cut anywhere, and returns the batches that it completes. The bytes may be kept. A batch can hold
+   * native bytes and no event, where a frame says nothing that the conversation knows.
+   */
   read(bytes: Uint8Array): readonly Batch[];
-  /** The body is over. Returns the last batch, which ends with the end event; throws if the answer is not complete. */
+  /** The body is over. Returns the last batches; if the answer is complete, the last one ends with the end event. */
   end(): readonly Batch[];
 }
 

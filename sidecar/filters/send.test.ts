@@ -19,16 +19,29 @@ function plainDialect(written: Partial<WrittenRequest> = {}): ClientHalf & { rea
     },
     readAnswer({ route, provider }) {
       let begun = false;
+      let failure: Fault | undefined;
       return {
+        get failure() {
+          return failure;
+        },
         read(bytes) {
           const text = Buffer.from(bytes).toString();
           if (text === "broken") throw new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "cannot be read");
+          if (text === "words, then an error") {
+            begun = true;
+            failure = new Fault(FaultReason.PROVIDER_FAILED, "the provider failed");
+            return [[startEvent("1", "m", 0, route, provider), textEvent(0, "words")]];
+          }
           if (text === "ping") return [[heartbeatEvent()]];
           const batch = begun ? [textEvent(0, text)] : [startEvent("1", "m", 0, route, provider), textEvent(0, text)];
           begun = true;
           return [batch];
         },
-        end: () => [[endEvent()]],
+        end() {
+          if (begun) return [[endEvent()]];
+          failure = new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "nothing came");
+          return [];
+        },
       };
     },
     readFault: ({ status, body }) =>
@@ -99,6 +112,30 @@ describe("send", () => {
     handler.end();
     expect(texts(await batchesOf(iterable))).toEqual(["two "]);
     expect(clock.waiting).toBe(0);
+  });
+
+  it("gives the words that came in the same read as a failure, then fails and leaves the provider", async () => {
+    const { start, played, clock } = playedProvider();
+    const { handler, answer } = start();
+    handler.head(200, headers);
+    handler.data(bytes("words, then an error"));
+    handler.end();
+    expect(texts([(await answer.next()).value])).toEqual(["words"]);
+    await expect(answer.next()).rejects.toThrow("the provider failed");
+    expect(played.log).toEqual(["abort"]);
+    expect(clock.waiting).toBe(0);
+  });
+
+  it("fails where the answer's end is the failure, whether the door waits or not", async () => {
+    for (const waits of [true, false]) {
+      const { start, clock } = playedProvider();
+      const { handler, answer } = start();
+      handler.head(200, headers);
+      const early = waits ? answer.next() : undefined;
+      handler.end();
+      await expect(early ?? answer.next()).rejects.toThrow("nothing came");
+      expect(clock.waiting).toBe(0);
+    }
   });
 
   it("stops reading the provider once 64 KiB wait, and goes on when the door has taken them", async () => {

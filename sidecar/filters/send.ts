@@ -176,6 +176,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     try {
       const batches = this.#reader?.read(bytes) ?? none;
       if (batches.length > 0) this.#give(batches, bytes.byteLength);
+      if (this.#reader?.failure !== undefined) this.#fail(this.#reader.failure);
     } catch (caught) {
       this.#fail(toFault(caught));
     }
@@ -187,6 +188,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       if (this.#refused !== undefined) this.#fail(this.#refusal(this.#refused));
       else {
         const batches = this.#reader?.end() ?? none;
+        this.#fault = this.#reader?.failure;
         this.#finish();
         if (batches.length > 0) this.#give(batches, 0);
         else this.#wakeUp();
