@@ -1,0 +1,429 @@
+/**
+ * One port for every door: tells HTTP/1.1 from HTTP/2 by the first bytes of a connection, keeps the limits of both, and lets nothing
+ * through that a strict reader of either would not. What comes out is an `Exchange`, and nothing of the request is ever copied onward.
+ */
+
+import { rmSync } from "node:fs";
+import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  type IncomingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerOptions,
+} from "node:http2";
+import { connect, type Server, type Socket } from "node:net";
+import { Fault, FaultReason } from "../../proto/fault.ts";
+import type { Clock, House } from "../call.ts";
+import { cors } from "./cors.ts";
+import { bufferedBytesHigh, type Door, type Exchange, Http1Exchange, Http2Exchange } from "./exchange.ts";
+import { Keeper, type Patience, usualPatience } from "./keeper.ts";
+import { nothingHere } from "./plain.ts";
+
+/** What a listener needs. */
+export interface ListenerOptions {
+  /** Asked in turn; the first that accepts an exchange opens it. */
+  readonly doors: readonly Door[];
+  /** Refuses what no door may see: unknown paths, and pages that call under a foreign name. */
+  readonly turnAway: (exchange: Exchange, fault: Fault) => void;
+  /** Web origins that may call beside pages of this machine. */
+  readonly corsOrigins: readonly string[];
+  readonly house: Pick<House, "clock" | "warn">;
+  readonly limits?: Limits;
+  readonly patience?: Patience;
+}
+
+/** What one connection may ask of a listener. */
+export interface Limits {
+  /** From the first moment of a connection until its first bytes tell which HTTP it speaks, and until HTTP/2 has said its settings. */
+  readonly prefaceMs: number;
+  /** For the head of an HTTP/1.1 request, the first as any other. */
+  readonly headersMs: number;
+  /** How often HTTP/1.1 connections are checked for that. */
+  readonly headersSweepMs: number;
+  /** Bytes of a request's head. */
+  readonly headBytesMax: number;
+  /** Headers of a request. */
+  readonly headersMax: number;
+  /** How long an idle HTTP/1.1 connection is kept. */
+  readonly keepAliveMs: number;
+  /** Connections at one time, on each address. */
+  readonly connectionsMax: number;
+  /** HTTP/2 streams of one connection at one time. */
+  readonly streamsMax: number;
+  /** HTTP/2 streams that a connection may reset at once, and then each second (CVE-2023-44487). */
+  readonly resetsBurst: number;
+  readonly resetsPerSecond: number;
+  /** Frames of a connection that make no sense, before it is closed. */
+  readonly invalidFramesMax: number;
+  /** Streams that a connection may open beyond its limit, before it is closed. */
+  readonly rejectedStreamsMax: number;
+  /** Memory of one HTTP/2 connection beside the bodies, in MB of 10^6 bytes. */
+  readonly sessionMemoryMb: number;
+  /** Pings that may wait to be answered. */
+  readonly pingsMax: number;
+  /** When a listener closes: between saying so and taking no more streams, for those that are on their way. */
+  readonly goawayMs: number;
+  /** When a listener closes: for the last words of what was still running, before connections are cut. */
+  readonly lastWordsMs: number;
+}
+
+/** What holds unless a listener is told otherwise. */
+export const usualLimits: Limits = Object.freeze({
+  prefaceMs: 5_000, // a client sends its first bytes at once; browsers that connect in advance simply connect again
+  headersMs: 10_000, // a head of 16 KiB over the worst of networks
+  headersSweepMs: 1_000, // a second late is early enough
+  headBytesMax: 16 * 1024, // Node's own; the largest tokens that identity providers issue fill half of it
+  headersMax: 100, // SDKs send about 25, browsers and proxies as many again
+  keepAliveMs: 75_000, // longer than the 60 s of common clients and balancers, so that the caller closes and never meets a closing socket
+  connectionsMax: 10_000, // at 30 KB each 300 MB, which is what a pod has; a sidecar serves its own pod
+  streamsMax: 100, // the least that RFC 9113 section 6.5.2 recommends; gRPC clients open a second connection beyond it
+  resetsBurst: 1_000, // an agent that gives up on all it has open, ten times over
+  resetsPerSecond: 33, // Node's own
+  invalidFramesMax: 100, // a sound client sends none
+  rejectedStreamsMax: 100, // a burst that began before our settings arrived
+  sessionMemoryMb: 10, // 100 streams with 64 KiB waiting in each, and their heads
+  pingsMax: 10, // Node's own
+  goawayMs: 1_000, // longer than any round trip to a sidecar
+  lastWordsMs: 1_000, // a fault and an end take less
+});
+
+/** A running listener. */
+export interface Listener {
+  /** Listens on a TCP address; port 0 takes a free one. Resolves to the port. */
+  listen(host: string, port: number): Promise<number>;
+  /**
+   * Listens on a Unix socket. A file that a dead process left is replaced; one that somebody answers on is an error. Who may connect is
+   * decided by the rights of its folder.
+   */
+  listenUnix(path: string): Promise<void>;
+  /** Exchanges that are open. */
+  readonly openCount: number;
+  /**
+   * Stops: takes no new connections, tells callers to go elsewhere, lets what runs end for `graceMs`, then ends it with a fault in its own
+   * words, and cuts what is left. Resolves when every connection is closed.
+   */
+  close(graceMs: number): Promise<void>;
+}
+
+/** What an HTTP/2 connection begins with (RFC 9113 section 3.4). No HTTP/1.1 request can begin so. */
+const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+/** Makes a listener that listens nowhere yet. */
+export function createListener(options: ListenerOptions): Listener {
+  return new DoorListener(options);
+}
+
+class DoorListener implements Listener {
+  readonly #doors: readonly Door[];
+  readonly #turnAway: (exchange: Exchange, fault: Fault) => void;
+  readonly #greet: ReturnType<typeof cors>["greet"];
+  readonly #house: Pick<House, "clock" | "warn">;
+  readonly #clock: Clock;
+  readonly #limits: Limits;
+  readonly #keeper: Keeper;
+  readonly #http2Options: ServerOptions;
+  readonly #servers = new Set<Http1Server>();
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ListenerOptions) {
+    this.#doors = options.doors;
+    this.#turnAway = options.turnAway;
+    this.#greet = cors(options.corsOrigins).greet;
+    this.#house = options.house;
+    this.#clock = options.house.clock;
+    this.#limits = options.limits ?? usualLimits;
+    this.#keeper = new Keeper(this.#clock, options.patience ?? usualPatience);
+    this.#http2Options = http2Options(this.#limits);
+  }
+
+  get openCount(): number {
+    return this.#keeper.openCount;
+  }
+
+  async listen(host: string, port: number): Promise<number> {
+    const server = await this.#listen({ host, port });
+    const address = server.address();
+    if (address === null || typeof address === "string") throw new Error(`${host}:${port} is no TCP address`);
+    return address.port;
+  }
+
+  async listenUnix(path: string): Promise<void> {
+    try {
+      await this.#listen({ path });
+    } catch (error) {
+      if (!isTaken(error) || (await somebodyAnswers(path))) throw error;
+      rmSync(path);
+      await this.#listen({ path });
+    }
+  }
+
+  async #listen(where: { host: string; port: number } | { path: string }): Promise<Http1Server> {
+    if (this.#closing !== undefined) throw new Error("the listener is closed");
+    const server = this.#createServer();
+    await listening(server, where);
+    this.#servers.add(server);
+    return server;
+  }
+
+  close(graceMs: number): Promise<void> {
+    this.#closing ??= this.#close(graceMs);
+    return this.#closing;
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#keeper.draining = true;
+    const closed = [...this.#servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    // The highest stream id says "no more soon"; requests that are on their way are still taken (RFC 9113 section 6.8).
+    for (const session of this.#sessions) session.goaway(0, 2 ** 31 - 1);
+    const stopWaiting = this.#clock.after(Math.min(this.#limits.goawayMs, graceMs), () => {
+      for (const session of this.#sessions) session.close();
+    });
+    await this.#emptied(graceMs);
+    this.#keeper.expelAll();
+    await this.#emptied(this.#limits.lastWordsMs);
+    stopWaiting();
+    for (const session of this.#sessions) session.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all(closed);
+  }
+
+  /** Resolves when no exchange is open, or after `waitMs`. */
+  #emptied(waitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const stopWaiting = this.#clock.after(waitMs, resolve);
+      this.#keeper.whenEmpty(() => {
+        stopWaiting();
+        resolve();
+      });
+    });
+  }
+
+  /** An HTTP/1.1 server that looks at every connection before it takes it for its own. */
+  #createServer(): Http1Server {
+    const limits = this.#limits;
+    const server = createHttp1Server({
+      headersTimeout: limits.headersMs,
+      connectionsCheckingInterval: limits.headersSweepMs,
+      // How long a body may take is decided by its progress, not by a clock: the keeper looks at it.
+      requestTimeout: 0,
+      keepAliveTimeout: limits.keepAliveMs,
+      maxHeaderSize: limits.headBytesMax,
+      requireHostHeader: true,
+      insecureHTTPParser: false,
+      joinDuplicateHeaders: false,
+      highWaterMark: bufferedBytesHigh,
+      noDelay: true,
+      // A caller whose machine lost power says nothing more; without this its connection would stay for ever.
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+    });
+    // Node leaves out what is beyond, silently. One more than allowed is let in, so that it can be seen and refused.
+    server.maxHeadersCount = limits.headersMax + 1;
+    server.maxConnections = limits.connectionsMax;
+    const [serve] = server.listeners("connection");
+    if (serve === undefined) throw new Error("an HTTP server always listens for connections");
+    server.removeAllListeners("connection");
+    server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+      new Sniffer(socket, this.#clock, limits.prefaceMs, (http2) => {
+        if (http2) this.#takeHttp2(socket);
+        else serve.call(server, socket);
+      });
+    });
+    server.on("request", (request: IncomingMessage, response: ServerResponse) => this.#takeHttp1(request, response, false));
+    server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => this.#takeHttp1(request, response, true));
+    server.on("connect", (_request: IncomingMessage, socket: Socket) => refuseRaw(socket, 405, "CONNECT is not taken here."));
+    server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => answerBroken(error, socket));
+    return server;
+  }
+
+  #takeHttp2(socket: Socket): void {
+    const { prefaceMs } = this.#limits;
+    const session = performServerHandshake(socket, this.#http2Options);
+    this.#sessions.add(session);
+    session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      this.#take(new Http2Exchange(stream, headers, this.#keeper));
+    });
+    const stopWaiting = this.#clock.after(prefaceMs, () => socket.destroy());
+    session.once("remoteSettings", () => stopWaiting());
+    // Node answers nonsense and closes; the listener is here because the error would otherwise be thrown.
+    session.on("error", ignore);
+    session.on("goaway", () => session.close());
+    session.once("close", () => {
+      this.#sessions.delete(session);
+      stopWaiting();
+      if (socket.destroyed) return;
+      // A peer that was sent away may go on talking to a session that nobody keeps any more (CVE-2026-21714).
+      const stopReaping = this.#clock.after(prefaceMs, () => socket.destroy());
+      socket.once("close", stopReaping);
+    });
+    if (this.#keeper.draining) session.close();
+  }
+
+  #takeHttp1(request: IncomingMessage, response: ServerResponse, continueDue: boolean): void {
+    const wrong = wrongHttp1(request, this.#limits.headersMax);
+    if (wrong === undefined) this.#take(new Http1Exchange(request, response, this.#keeper, continueDue));
+    else refuseRaw(request.socket, wrong.status, wrong.message);
+  }
+
+  #take(exchange: Exchange): void {
+    try {
+      const greeted = this.#greet(exchange);
+      if (greeted === true) return;
+      if (greeted !== false) {
+        this.#turnAway(exchange, greeted);
+        return;
+      }
+      for (const door of this.#doors) {
+        if (!door.accepts(exchange)) continue;
+        door.open(exchange);
+        return;
+      }
+      this.#turnAway(exchange, nothingHere(exchange));
+    } catch (error) {
+      this.#house.warn("A door failed in a way that nobody foresaw.", { method: exchange.method, path: exchange.path }, error);
+      exchange.reset();
+    }
+  }
+}
+
+type Http1Server = ReturnType<typeof createHttp1Server>;
+
+function http2Options(limits: Limits): ServerOptions {
+  return {
+    settings: { maxConcurrentStreams: limits.streamsMax, maxHeaderListSize: limits.headBytesMax, enablePush: false },
+    // Beside the headers there are the pseudo-headers :method, :scheme, :authority and :path.
+    maxHeaderListPairs: limits.headersMax + 4,
+    streamResetBurst: limits.resetsBurst,
+    streamResetRate: limits.resetsPerSecond,
+    maxSessionInvalidFrames: limits.invalidFramesMax,
+    maxSessionRejectedStreams: limits.rejectedStreamsMax,
+    maxSessionMemory: limits.sessionMemoryMb,
+    maxOutstandingPings: limits.pingsMax,
+  };
+}
+
+/** Looks at the first bytes of a connection, puts them back, and tells whether they are HTTP/2's. */
+class Sniffer {
+  readonly #socket: Socket;
+  readonly #tell: (http2: boolean) => void;
+  readonly #stopWaiting: () => void;
+  readonly #onData = (piece: Buffer) => this.#look(piece);
+  readonly #onEnd = () => this.#socket.destroy();
+  readonly #onClose = () => this.#stopWaiting();
+  #seen: Buffer = Buffer.alloc(0);
+
+  constructor(socket: Socket, clock: Clock, waitMs: number, tell: (http2: boolean) => void) {
+    this.#socket = socket;
+    this.#tell = tell;
+    this.#stopWaiting = clock.after(waitMs, () => socket.destroy());
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("close", this.#onClose);
+    // Whatever goes wrong on a connection, `close` follows and is what counts.
+    socket.on("error", ignore);
+  }
+
+  #look(piece: Buffer): void {
+    this.#seen = this.#seen.length === 0 ? piece : Buffer.concat([this.#seen, piece]);
+    const length = Math.min(this.#seen.length, preface.length);
+    const alike = this.#seen.compare(preface, 0, length, 0, length) === 0;
+    if (alike && length < preface.length) return;
+    const socket = this.#socket;
+    this.#stopWaiting();
+    socket.off("data", this.#onData);
+    socket.off("end", this.#onEnd);
+    socket.off("close", this.#onClose);
+    socket.pause();
+    socket.unshift(this.#seen);
+    // A caller of HTTP/2 that closes its half has left; HTTP/1.1 sees to that itself.
+    if (alike) socket.allowHalfOpen = false;
+    this.#tell(alike);
+    if (!alike) socket.resume();
+  }
+}
+
+/**
+ * What Node's parser lets pass and a strict reader does not (RFC 9112 sections 3.2, 6.1 and 6.3). Requests are never copied onward, so
+ * none of this could smuggle one past us; but whoever sends it tries to, or is confused, and should hear of it.
+ */
+function wrongHttp1(request: IncomingMessage, headersMax: number): { readonly status: number; readonly message: string } | undefined {
+  const { rawHeaders, httpVersion } = request;
+  if (rawHeaders.length > 2 * headersMax) return { status: 431, message: `The request has more than ${headersMax} headers.` };
+  let hosts = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] ?? "";
+    if (name.length === 4 && name.toLowerCase() === "host") hosts += 1;
+  }
+  if (hosts > 1) return { status: 400, message: "The request has more than one Host header." };
+  const coding = request.headers["transfer-encoding"];
+  if (coding === undefined) return undefined;
+  if (httpVersion !== "1.1") return { status: 400, message: "Transfer-Encoding belongs to HTTP/1.1." };
+  if (coding.trim().toLowerCase() !== "chunked") return { status: 501, message: "The only Transfer-Encoding taken here is chunked." };
+  return undefined;
+}
+
+/** Answers what could not be read as a request, and closes: where one request ends and the next begins is no longer known. */
+function answerBroken(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === "ECONNRESET") socket.destroy();
+  else if (error.code === "HPE_HEADER_OVERFLOW") refuseRaw(socket, 431, "The request's headers are too large.");
+  else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") refuseRaw(socket, 408, "The request's headers took too long.");
+  else if (error.code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") refuseRaw(socket, 413, "The request's chunk extensions are too large.");
+  else refuseRaw(socket, 400, `The request is not HTTP/1.1 as it should be: ${error.message.replace(/^Parse Error: /, "")}.`);
+}
+
+const reasonPhrases: ReadonlyMap<number, string> = new Map([
+  [400, "Bad Request"],
+  [405, "Method Not Allowed"],
+  [408, "Request Timeout"],
+  [413, "Content Too Large"],
+  [431, "Request Header Fields Too Large"],
+  [501, "Not Implemented"],
+]);
+
+/** Refuses below every door, in the plainest JSON that SDKs of either format show, and closes the connection. */
+function refuseRaw(socket: Socket, status: number, message: string): void {
+  const reason = new Fault(FaultReason.REQUEST_INVALID, message);
+  const body = JSON.stringify({
+    type: "error",
+    error: { type: "invalid_request_error", message: reason.message, param: null, code: null },
+  });
+  socket.end(
+    `HTTP/1.1 ${status} ${reasonPhrases.get(status) ?? "Refused"}\r\ncontent-type: application/json\r\n` +
+      `x-outrigger-reason: ${reason.kind.name}\r\nx-should-retry: false\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    () => socket.destroySoon(),
+  );
+}
+
+function listening(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(where, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+}
+
+/** Whether a process listens behind a Unix socket's file. */
+function somebodyAnswers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+function ignore(): void {}
