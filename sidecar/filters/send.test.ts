@@ -226,13 +226,23 @@ describe("send", () => {
     expect(await faultOf(iterable)).toMatchObject({ message: "refused with 400: 65536 bytes", httpStatus: 400 });
   });
 
-  it("turns what the dialect cannot read into a fault and closes the socket", async () => {
+  it("turns a mistake of ours into a fault and closes the socket", async () => {
     const { start, played } = playedProvider();
     const { handler, iterable } = start();
     handler.head(200, headers);
     handler.data(bytes("broken"));
     expect(played.log).toEqual(["abort"]);
-    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.PROVIDER_ANSWER_INVALID });
+    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.INTERNAL });
+  });
+
+  it("gives the words that came in the same read as a failure", async () => {
+    const { start, played } = playedProvider();
+    const { handler, answer } = start();
+    handler.head(200, headers);
+    handler.data(bytes("words, then unreadable"));
+    expect(played.log).toEqual(["abort"]);
+    expect(texts([(await answer.next()).value])).toEqual(["words, then unreadable"]);
+    await expect(answer.next()).rejects.toMatchObject({ reason: FaultReason.PROVIDER_ANSWER_INVALID });
   });
 
   it("waits for content, which a ping is not", async () => {

@@ -330,8 +330,6 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   }
 }
 
-const none: readonly Batch[] = [];
-
 const done: IteratorResult<Batch> = { done: true, value: undefined };
 
 /** Stands for the exchange until there is one. */
