@@ -26,11 +26,10 @@ function plainDialect(written: Partial<WrittenRequest> = {}): ClientHalf & { rea
         },
         read(bytes) {
           const text = Buffer.from(bytes).toString();
-          if (text === "broken") throw new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "cannot be read");
-          if (text === "words, then an error") {
-            begun = true;
-            failure = new Fault(FaultReason.PROVIDER_FAILED, "the provider failed");
-            return [[startEvent("1", "m", 0, route, provider), textEvent(0, "words")]];
+          if (text === "broken") throw new TypeError("a mistake of ours");
+          if (text.endsWith("unreadable")) {
+            failure = new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "cannot be read");
+            return [[textEvent(0, text)]];
           }
           if (text === "ping") return [[heartbeatEvent()]];
           const batch = begun ? [textEvent(0, text)] : [startEvent("1", "m", 0, route, provider), textEvent(0, text)];

@@ -174,9 +174,11 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       return;
     }
     try {
-      const batches = this.#reader?.read(bytes) ?? none;
+      const reader = this.#reader;
+      if (reader === undefined) throw new Error("an answer's body comes after its head");
+      const batches = reader.read(bytes);
       if (batches.length > 0) this.#give(batches, bytes.byteLength);
-      if (this.#reader?.failure !== undefined) this.#fail(this.#reader.failure);
+      if (reader.failure !== undefined) this.#fail(reader.failure);
     } catch (caught) {
       this.#fail(toFault(caught));
     }
@@ -187,11 +189,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     try {
       if (this.#refused !== undefined) this.#fail(this.#refusal(this.#refused));
       else {
-        const batches = this.#reader?.end() ?? none;
-        this.#fault = this.#reader?.failure;
+        const reader = this.#reader;
+        if (reader === undefined) throw new Error("an answer's end comes after its head");
+        const batches = reader.end();
+        this.#fault = reader.failure;
         this.#finish();
-        if (batches.length > 0) this.#give(batches, 0);
-        else this.#wakeUp();
+        this.#give(batches, 0);
       }
     } catch (caught) {
       this.#fail(toFault(caught));
