@@ -113,18 +113,6 @@ describe("send", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  it("gives the words that came in the same read as a failure, then fails and leaves the provider", async () => {
-    const { start, played, clock } = playedProvider();
-    const { handler, answer } = start();
-    handler.head(200, headers);
-    handler.data(bytes("words, then an error"));
-    handler.end();
-    expect(texts([(await answer.next()).value])).toEqual(["words"]);
-    await expect(answer.next()).rejects.toThrow("the provider failed");
-    expect(played.log).toEqual(["abort"]);
-    expect(clock.waiting).toBe(0);
-  });
-
   it("fails where the answer's end is the failure, whether the door waits or not", async () => {
     for (const waits of [true, false]) {
       const { start, clock } = playedProvider();
