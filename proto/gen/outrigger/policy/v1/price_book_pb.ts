@@ -75,7 +75,7 @@ export type PriceBookSpec = Message<"outrigger.policy.v1.PriceBookSpec"> & {
   currency: string;
 
   /**
-   * The prices; of those that fit a model on a day, the most exact pattern and then the latest date holds.
+   * The prices; of those that fit a model on a day, the most exact pattern holds, then a row that names the provider, then the latest date.
    *
    * @generated from field: repeated outrigger.policy.v1.PriceRow rows = 2;
    */

@@ -1,0 +1,253 @@
+/**
+ * Policy as text: YAML and JSON to resources, with everything that is wrong with them.
+ *
+ * Reading is strict and complete. Unknown keys, wrong types, broken rules and names that lead nowhere are errors with file, line and
+ * column, all of them at once; a resource with an error is not read at all, so that none is ever half of what was meant.
+ *
+ * Importing this file loads the YAML parser and the rule checker, some 100 ms; whoever only needs the types imports those.
+ */
+import { fromJson, type JsonValue } from "@bufbuild/protobuf";
+import { closest } from "./resources/closest.ts";
+import { type Broken, findConflicts } from "./resources/consistency.ts";
+import { readDocuments, type Tree } from "./resources/document.ts";
+import {
+  defaultNamespace,
+  fullNameOf,
+  groupResources,
+  isKindName,
+  type KindName,
+  kindNames,
+  kindOf,
+  type Resource,
+  type Resources,
+  schemaOf,
+} from "./resources/kinds.ts";
+import { compareProblems, compareText, type Place, type Problem, type ProblemId } from "./resources/problem.ts";
+import { type Breach, brokenRules, furtherBreaches } from "./resources/rules.ts";
+import { isShowable, shown } from "./resources/secrecy.ts";
+import { readShape, type Shape } from "./resources/shape.ts";
+
+export {
+  fullNameOf,
+  groupResources,
+  type KindName,
+  kindOf,
+  listResources,
+  nameOf,
+  namespaceOf,
+  type Resource,
+  type Resources,
+} from "./resources/kinds.ts";
+export { type Problem, type ProblemId, problemText } from "./resources/problem.ts";
+
+/** Problems told of one file at most. Someone who has a thousand has given the wrong file. */
+const problemsMax = 1000;
+
+/** A file's path, as it is to stand in messages, and its text. */
+export interface PolicyFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** A resource, and where each part of it stands. */
+export interface Located {
+  readonly resource: Resource;
+  readonly file: string;
+  /** Where a field such as `spec.targets[1].provider` stands, or if it is not there what would hold it. */
+  placeOf(field: string): Place;
+}
+
+/** What one file holds. */
+export interface ReadFile {
+  /** The resources without an error, in the order of the file. */
+  readonly resources: readonly Located[];
+  readonly problems: readonly Problem[];
+  /** What is there and has an error. */
+  readonly broken: readonly Broken[];
+  /** Whether the name of everything in the file is known. */
+  readonly whole: boolean;
+}
+
+/** What a set of files holds. */
+export interface ReadResources {
+  /** The resources without an error of their own. Only a set without any error is policy. */
+  readonly resources: Resources;
+  /** Everything that is wrong, in the order of files, lines and columns. */
+  readonly problems: readonly Problem[];
+  /** Where a field of a resource stands; undefined if the resource is not in these files. `name` has the namespace: `default/fast`. */
+  locate(kind: string, name: string, field: string): (Place & { readonly file: string }) | undefined;
+}
+
+/** Reads a set of files that together are the policy. Their order does not matter. */
+export function readResources(files: readonly PolicyFile[]): ReadResources {
+  const read = files.toSorted((a, b) => compareText(a.path, b.path)).map((file) => readYaml(file.text, file.path));
+  const problems = read.flatMap((file) => file.problems);
+  const found = new Map<string, Located>();
+  for (const located of read.flatMap((file) => file.resources)) {
+    const key = `${kindOf(located.resource)} ${fullNameOf(located.resource)}`;
+    const earlier = found.get(key);
+    if (earlier === undefined) found.set(key, located);
+    else {
+      const { line } = earlier.placeOf("");
+      const message = `The same kind and name stand in ${earlier.file}, line ${line}.`;
+      const breach = { field: "metadata.name", message, hint: "Remove one of the two, or give it another name or namespace." };
+      problems.push(problemOf(located, { id: "policy/duplicate-resource", ...breach }));
+    }
+  }
+  const resources = groupResources([...found.values()].map(({ resource }) => resource));
+  const broken = read.flatMap((file) => file.broken);
+  const whole = read.every((file) => file.whole);
+  for (const conflict of findConflicts(resources, broken, whole)) {
+    const located = found.get(`${kindOf(conflict.resource)} ${fullNameOf(conflict.resource)}`);
+    if (located === undefined) throw new Error("a conflict is about a resource of the set");
+    problems.push(problemOf(located, conflict));
+  }
+  return {
+    resources,
+    problems: problems.sort(compareProblems),
+    locate: (kind, name, field) => {
+      const located = found.get(`${kind} ${name}`);
+      return located === undefined ? undefined : { file: located.file, ...located.placeOf(field) };
+    },
+  };
+}
+
+/** Reads one file, without a look at others: names that lead nowhere are not found out. */
+export function readYaml(text: string, file: string): ReadFile {
+  const { documents, flaws, placeOf } = readDocuments(text);
+  const resources: Located[] = [];
+  const broken: Broken[] = [];
+  const problems: Problem[] = flaws.map(({ id, at, message, hint }) => {
+    return { id, severity: "error", kind: "", name: "", field: "", message, hint, file, ...placeOf(at) };
+  });
+  let whole = flaws.length === 0;
+  for (const { root, flawed } of documents) {
+    const kind = readKind(root, (id, at, field, message, hint) => {
+      problems.push({ id, severity: "error", kind: "", name: "", field, message, hint, file, ...placeOf(at) });
+    });
+    if (kind === undefined) {
+      whole = false;
+      continue;
+    }
+    const schema = schemaOf(kind);
+    const shape = readShape(schema, root);
+    const identity = identityOf(shape);
+    const placeOfField = (field: string): Place => placeOf(offsetOf(shape, field));
+    const problem = (breach: Breach, place: Place): Problem => {
+      const { id, field, message, hint } = breach;
+      return { id, severity: "error", kind, name: identity.fullName, field, message, hint, file, ...place };
+    };
+    const found = shape.misfits.map((misfit) => problem(misfit, placeOf(misfit.at)));
+    // What does not fit was left out, so that the rules are checked for the rest; the resource is not used then.
+    const resource = fromJson(schema, shape.json as JsonValue) as Resource;
+    for (const breach of [...brokenRules(schema, resource, (field) => shape.places.get(field)?.value), ...furtherBreaches(resource)]) {
+      if (!isSpoiled(shape, breach.field)) found.push(problem(breach, placeOfField(breach.field)));
+    }
+    problems.push(...found);
+    if (found.length === 0 && !flawed) resources.push({ resource, file, placeOf: placeOfField });
+    else if (identity.name === "") whole = false;
+    else broken.push({ kind, namespace: identity.namespace, name: identity.name });
+  }
+  return { resources, problems: atMost(problems, file), broken, whole };
+}
+
+/** The kind that a document says it is of. `tell` hears why it is none. */
+function readKind(
+  root: Tree,
+  tell: (id: ProblemId, at: number, field: string, message: string, hint: string) => void,
+): KindName | undefined {
+  const names = kindNames.join(", ");
+  if (root.is !== "mapping") {
+    tell(
+      "policy/wrong-type",
+      root.at,
+      "",
+      "A document of policy is a mapping with apiVersion, kind, metadata and spec.",
+      "Write one, or remove this document.",
+    );
+    return undefined;
+  }
+  const entry = root.entries.find(({ key }) => key === "kind");
+  if (entry === undefined) {
+    const meant = root.entries.find(({ key }) => closest(key, ["kind"]) !== undefined);
+    const hint = meant === undefined ? "Add it." : `Did you mean kind where ${shown(meant.key)} stands?`;
+    tell("policy/missing-field", meant?.keyAt ?? root.at, "kind", `kind is missing; known: ${names}.`, hint);
+    return undefined;
+  }
+  if (entry.value.is !== "text") {
+    tell("policy/wrong-type", entry.value.at, "kind", `Expected the name of a kind: ${names}.`, "Write one of these.");
+    return undefined;
+  }
+  if (isKindName(entry.value.value)) return entry.value.value;
+  const meant = closest(entry.value.value, kindNames);
+  const message = `Unknown kind ${shown(entry.value.value)}; known: ${names}.`;
+  tell("policy/unknown-kind", entry.value.at, "kind", message, meant === undefined ? "Write one of these." : `Did you mean ${meant}?`);
+  return undefined;
+}
+
+/** What a resource is called, as far as it can be known. */
+function identityOf(shape: Shape): { readonly namespace: string; readonly name: string; readonly fullName: string } {
+  const namespace = shape.places.get("metadata.namespace")?.value;
+  const name = shape.places.get("metadata.name")?.value;
+  const inNamespace = namespace?.is === "text" && namespace.value !== "" ? namespace.value : defaultNamespace;
+  if (name?.is !== "text" || name.value === "") return { namespace: inNamespace, name: "", fullName: "" };
+  const fullName = isShowable(inNamespace) && isShowable(name.value) ? `${inNamespace}/${name.value}` : "";
+  return { namespace: inNamespace, name: name.value, fullName };
+}
+
+/** Where a field stands; if it is not there, the key of what would hold it. */
+function offsetOf(shape: Shape, field: string): number {
+  const exact = shape.places.get(field);
+  if (exact !== undefined) return exact.value.at;
+  for (let path = parentOf(field); path !== ""; path = parentOf(path)) {
+    const place = shape.places.get(path);
+    if (place !== undefined) return place.keyAt;
+  }
+  return shape.places.get("")?.keyAt ?? 0;
+}
+
+/** The path of what holds a field; empty at the top. */
+function parentOf(path: string): string {
+  const entry = /^(.*)\["(?:[^"\\]|\\.)*"\]$/s.exec(path);
+  if (entry !== null) return entry[1] ?? "";
+  return path.slice(0, Math.max(path.lastIndexOf("."), path.lastIndexOf("["), 0));
+}
+
+/** Whether a field, or something that holds it, is known not to fit: then a broken rule is nothing new. */
+function isSpoiled(shape: Shape, field: string): boolean {
+  for (let path = field; path !== ""; path = parentOf(path)) if (shape.spoiled.has(path)) return true;
+  return false;
+}
+
+function problemOf(located: Located, breach: Breach): Problem {
+  const { resource, file } = located;
+  const { id, field, message, hint } = breach;
+  return {
+    id,
+    severity: "error",
+    kind: kindOf(resource),
+    name: fullNameOf(resource),
+    field,
+    message,
+    hint,
+    file,
+    ...located.placeOf(field),
+  };
+}
+
+function atMost(problems: readonly Problem[], file: string): Problem[] {
+  const sorted = problems.toSorted(compareProblems);
+  if (sorted.length <= problemsMax) return sorted;
+  const message = `${sorted.length - problemsMax} more problems are in this file.`;
+  const rest: Problem = {
+    id: "policy/too-many",
+    severity: "error",
+    kind: "",
+    name: "",
+    field: "",
+    message,
+    hint: "Correct the first ones and check again.",
+    file,
+  };
+  return [...sorted.slice(0, problemsMax), rest];
+}

@@ -1,0 +1,205 @@
+/**
+ * What resources say of each other: that names exist, that nothing is said twice, and that nobody has to guess which of two holds.
+ */
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Consumer, Identity } from "../gen/outrigger/policy/v1/consumer_pb.ts";
+import type { ModelRoute } from "../gen/outrigger/policy/v1/model_route_pb.ts";
+import { closest } from "./closest.ts";
+import { fullNameOf, type KindName, kindOf, nameOf, namespaceOf, type Resource, type Resources } from "./kinds.ts";
+import type { ProblemId } from "./problem.ts";
+import { shown } from "./secrecy.ts";
+
+/** Something that does not fit with the rest. */
+export interface Conflict {
+  readonly id: ProblemId;
+  readonly resource: Resource;
+  readonly field: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** What is known of resources that could not be read whole: they exist, so that references to them are not called wrong. */
+export interface Broken {
+  readonly kind: KindName;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/**
+ * Finds all conflicts in a set. `whole` says whether every resource is in it or among `broken`; if not, a name that is not found
+ * proves nothing and references are not checked.
+ */
+export function findConflicts(resources: Resources, broken: readonly Broken[], whole: boolean): Conflict[] {
+  return [
+    ...(whole ? danglingReferences(resources, broken) : []),
+    ...ambiguousRoutes(resources),
+    ...duplicateIdentities(resources.consumers),
+    ...duplicatePrices(resources),
+  ];
+}
+
+/** The consumers of a route's namespace that may use it. */
+export function consumersOf(route: ModelRoute, consumers: readonly Consumer[]): Consumer[] {
+  const named = route.spec?.match?.consumers ?? [];
+  return consumers.filter((consumer) => {
+    if (namespaceOf(consumer) !== namespaceOf(route)) return false;
+    const routes = consumer.spec?.routes ?? [];
+    return (named.length === 0 || named.includes(nameOf(consumer))) && (routes.length === 0 || routes.includes(nameOf(route)));
+  });
+}
+
+function danglingReferences(resources: Resources, broken: readonly Broken[]): Conflict[] {
+  const names = new Map<string, Set<string>>();
+  const namesIn = (kind: KindName, namespace: string): Set<string> => {
+    const key = `${kind} ${namespace}`;
+    const found = names.get(key);
+    if (found !== undefined) return found;
+    const fresh = new Set<string>();
+    names.set(key, fresh);
+    return fresh;
+  };
+  for (const list of [resources.providers, resources.routes, resources.consumers]) {
+    for (const resource of list) namesIn(kindOf(resource), namespaceOf(resource)).add(nameOf(resource));
+  }
+  for (const { kind, namespace, name } of broken) namesIn(kind, namespace).add(name);
+
+  const conflicts: Conflict[] = [];
+  const check = (resource: Resource, field: string, kind: KindName, name: string): void => {
+    const known = namesIn(kind, namespaceOf(resource));
+    if (name === "" || known.has(name)) return;
+    const meant = closest(name, known);
+    const message = `There is no ${kind} ${shown(name)} in namespace ${namespaceOf(resource)}.`;
+    const hint = meant === undefined ? (known.size === 0 ? `Add the ${kind}.` : `Known: ${firstOf(known)}.`) : `Did you mean ${meant}?`;
+    conflicts.push({ id: "policy/unknown-reference", resource, field, message, hint });
+  };
+  for (const route of resources.routes) {
+    for (const [index, target] of (route.spec?.targets ?? []).entries())
+      check(route, `spec.targets[${index}].provider`, "Provider", target.provider);
+    for (const [index, name] of (route.spec?.match?.consumers ?? []).entries())
+      check(route, `spec.match.consumers[${index}]`, "Consumer", name);
+  }
+  for (const consumer of resources.consumers) {
+    for (const [index, name] of (consumer.spec?.routes ?? []).entries()) check(consumer, `spec.routes[${index}]`, "ModelRoute", name);
+  }
+  return conflicts;
+}
+
+/** Two routes for the same model name, or the same pattern, between which a consumer's call could not choose. */
+function ambiguousRoutes(resources: Resources): Conflict[] {
+  const conflicts: Conflict[] = [];
+  const claims = new Map<string, ModelRoute[]>();
+  for (const route of resources.routes) {
+    const told = new Set<string>();
+    for (const [index, model] of (route.spec?.match?.models ?? []).entries()) {
+      const key = `${namespaceOf(route)} ${model}`;
+      if (told.has(key)) continue;
+      told.add(key);
+      const earlier = claims.get(key) ?? [];
+      claims.set(key, [...earlier, route]);
+      for (const other of earlier) {
+        const shared = sharedConsumers(route, other, resources.consumers);
+        if (shared === undefined) continue;
+        const message = `Both this route and ${fullNameOf(other)} answer to ${shown(model)} for ${shared}.`;
+        const hint = "Give the two routes different consumers, or remove the name from one of them.";
+        conflicts.push({ id: "policy/ambiguous-route", resource: route, field: `spec.match.models[${index}]`, message, hint });
+      }
+    }
+  }
+  return conflicts;
+}
+
+/** Who may use both routes, in words; undefined if nobody. In a namespace without consumers, anyone who is added later counts. */
+function sharedConsumers(a: ModelRoute, b: ModelRoute, consumers: readonly Consumer[]): string | undefined {
+  const inNamespace = consumers.filter((consumer) => namespaceOf(consumer) === namespaceOf(a));
+  if (inNamespace.length === 0) {
+    const [left, right] = [a.spec?.match?.consumers ?? [], b.spec?.match?.consumers ?? []];
+    if (left.length === 0 || right.length === 0) return "every consumer";
+    const both = left.filter((name) => right.includes(name));
+    return both.length === 0 ? undefined : `consumer ${firstOf(both)}`;
+  }
+  const ofB = new Set(consumersOf(b, inNamespace).map(nameOf));
+  const both = consumersOf(a, inNamespace)
+    .map(nameOf)
+    .filter((name) => ofB.has(name));
+  return both.length === 0 ? undefined : `consumer ${firstOf(both)}`;
+}
+
+/** Credentials that two consumers claim. A sidecar sees the credential before it knows any namespace, so namespaces do not matter. */
+function duplicateIdentities(consumers: readonly Consumer[]): Conflict[] {
+  const conflicts: Conflict[] = [];
+  const holders = new Map<string, Consumer>();
+  for (const consumer of consumers) {
+    for (const [index, identity] of (consumer.spec?.identities ?? []).entries()) {
+      const key = keyOf(identity);
+      if (key === undefined) continue;
+      const holder = holders.get(key);
+      if (holder === undefined) {
+        holders.set(key, consumer);
+        continue;
+      }
+      const who = holder === consumer ? "this consumer already" : fullNameOf(holder);
+      conflicts.push(
+        identity.kind.case === "anonymous"
+          ? {
+              id: "policy/duplicate-anonymous",
+              resource: consumer,
+              field: `spec.identities[${index}].anonymous`,
+              message: `Callers without a credential are ${who}.`,
+              hint: "Only one consumer can stand for them: remove one of the two.",
+            }
+          : {
+              id: "policy/duplicate-api-key",
+              resource: consumer,
+              field: `spec.identities[${index}].api_key.sha256`,
+              message: `The same API key identifies ${who}.`,
+              hint: "Give each consumer a key of its own.",
+            },
+      );
+    }
+  }
+  return conflicts;
+}
+
+function keyOf(identity: Identity): string | undefined {
+  switch (identity.kind.case) {
+    case "apiKey":
+      return `key ${identity.kind.value.sha256}`;
+    case "anonymous":
+      return "anonymous";
+    default:
+      return undefined;
+  }
+}
+
+/** Two prices for the same thing from the same moment on. */
+function duplicatePrices(resources: Resources): Conflict[] {
+  const conflicts: Conflict[] = [];
+  const rows = new Map<string, string>();
+  for (const book of resources.priceBooks) {
+    for (const [index, row] of (book.spec?.rows ?? []).entries()) {
+      const from = row.from === undefined ? "always" : timestampMs(row.from);
+      const key = JSON.stringify([namespaceOf(book), row.provider, row.model, from]);
+      const field = `spec.rows[${index}]`;
+      const earlier = rows.get(key);
+      if (earlier === undefined) rows.set(key, `${fullNameOf(book)} ${field}`);
+      else {
+        const message = `The same provider, model and date have a price already, in ${earlier}.`;
+        conflicts.push({
+          id: "policy/duplicate-price",
+          resource: book,
+          field,
+          message,
+          hint: "Keep one of the two, or give one a later date.",
+        });
+      }
+    }
+  }
+  return conflicts;
+}
+
+/** The first names of a list, so that a message stays one. */
+function firstOf(names: Iterable<string>): string {
+  const sorted = [...names].sort();
+  const most = 8;
+  return sorted.length > most ? `${sorted.slice(0, most).join(", ")} and ${sorted.length - most} more` : sorted.join(", ");
+}

@@ -1,0 +1,191 @@
+/**
+ * The rules that a resource must keep on its own: those that stand in its proto, and those that a proto cannot say.
+ */
+import type { DescMessage, Message } from "@bufbuild/protobuf";
+import type { Path } from "@bufbuild/protobuf/reflect";
+import { createValidator, type Validator, type Violation } from "@bufbuild/protovalidate";
+import type { Tree } from "./document.ts";
+import { apiVersion, type Resource } from "./kinds.ts";
+import type { ProblemId } from "./problem.ts";
+import { isSensitive, isShowable, shown } from "./secrecy.ts";
+import { entryPath, itemPath, memberPath, shownName } from "./shape.ts";
+
+/** A rule that was broken. */
+export interface Breach {
+  readonly id: ProblemId;
+  readonly field: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Made when it is first needed and kept: it plans the rules of each kind once, which takes longer than checking a whole policy. */
+let validator: Validator | undefined;
+
+/**
+ * The rules of its proto that a message breaks. `givenAt` tells what the text has at a path. Only one rule is told of a field that
+ * is missing, since every rule of it is broken then.
+ */
+export function brokenRules(schema: DescMessage, message: Message, givenAt: (field: string) => Tree | undefined): Breach[] {
+  validator ??= createValidator();
+  const result = validator.validate(schema, message);
+  // A rule that cannot be evaluated is a fault of the proto, which its tests find; it must not let a resource pass.
+  if (result.kind === "error") {
+    const hint = "Please report this: it is a fault of Outrigger.";
+    return [{ id: "policy/rule", field: "", message: "A rule of this kind could not be evaluated.", hint }];
+  }
+  const breaches: Breach[] = [];
+  const missing = new Set<string>();
+  for (const violation of result.violations ?? []) {
+    const field = pathText(violation.field);
+    const given = givenAt(field);
+    if (given !== undefined) breaches.push(breachOf(violation, field, given));
+    else if (!missing.has(field)) {
+      missing.add(field);
+      breaches.push(missingField(violation, field));
+    }
+  }
+  return breaches;
+}
+
+/** Checks of one resource that its proto cannot say. */
+export function furtherBreaches(resource: Resource): Breach[] {
+  if (resource.$typeName !== "outrigger.policy.v1.Provider") return [];
+  const breaches: Breach[] = [];
+  for (const name of Object.keys(resource.spec?.headers ?? {})) {
+    const field = entryPath("spec.headers", name);
+    if (framingHeaders.has(name)) {
+      const message = `The header ${name} belongs to the transport or the dialect and cannot be set.`;
+      breaches.push({ id: "policy/reserved-header", field, message, hint: "Remove it." });
+    } else if (credentialHeaders.has(name)) {
+      const message = `The header ${name} carries a credential and cannot be written here.`;
+      breaches.push({
+        id: "policy/reserved-header",
+        field,
+        message,
+        hint: "Give it as spec.credential.header, with the secret by reference.",
+      });
+    }
+  }
+  const credential = resource.spec?.credential?.form;
+  if (credential?.case === "header" && framingHeaders.has(credential.value.name)) {
+    const message = `The header ${credential.value.name} belongs to the transport or the dialect and cannot carry a credential.`;
+    breaches.push({
+      id: "policy/reserved-header",
+      field: "spec.credential.header.name",
+      message,
+      hint: "Name the header that the provider documents.",
+    });
+  }
+  return breaches;
+}
+
+/** Headers that decide where a message ends or how it is coded (RFC 9110, section 7.6.1; RFC 9112, section 6), or that a dialect sets. */
+const framingHeaders: ReadonlySet<string> = new Set([
+  "accept-encoding",
+  "connection",
+  "content-encoding",
+  "content-length",
+  "content-type",
+  "expect",
+  "host",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** Headers that carry credentials. */
+const credentialHeaders: ReadonlySet<string> = new Set([
+  "api-key",
+  "authorization",
+  "cookie",
+  "proxy-authorization",
+  "x-api-key",
+  "x-auth-token",
+  "x-goog-api-key",
+]);
+
+function breachOf(violation: Violation, field: string, given: Tree): Breach {
+  const subject = violation.forKey ? "The key" : `The ${given.is === "list" ? "list" : given.is === "mapping" ? "mapping" : "value"}`;
+  const seen = violation.forKey
+    ? ""
+    : seenText(
+        given,
+        violation.field.some((part) => part.kind === "field" && isSensitive(part)),
+      );
+  const id = field === "apiVersion" ? "policy/unknown-api-version" : "policy/rule";
+  return { id, field, message: `${subject}${seen} ${violation.message}.`, hint: ruleHint(violation, field) };
+}
+
+/** A scalar's own text with a blank before, if it may be shown. */
+function seenText(given: Tree, sensitive: boolean): string {
+  switch (given.is) {
+    case "text":
+      return isShowable(given.value, sensitive) ? ` ${shown(given.value)}` : "";
+    case "whole":
+    case "fraction":
+    case "truth":
+      return ` ${given.value}`;
+    default:
+      return "";
+  }
+}
+
+function missingField(violation: Violation, field: string): Breach {
+  const last = violation.field.at(-1);
+  if (last?.kind === "oneof") {
+    const names = last.fields.map(shownName).join(", ");
+    const message = last.fields.length === 1 ? `${names} is missing.` : `One of these is missing: ${names}.`;
+    return { id: "policy/missing-field", field, message, hint: `Add ${last.fields.length === 1 ? "it" : "exactly one of them"}.` };
+  }
+  const rule = violation.ruleId === "required" ? "" : ` It ${violation.message}.`;
+  return { id: "policy/missing-field", field, message: `${lastName(violation.field)} is missing.${rule}`, hint: "Add it." };
+}
+
+/** What to do, for rules whose own words leave one guessing. */
+function ruleHint(violation: Violation, field: string): string {
+  if (field.endsWith("sha256")) return 'Hash the key: printf %s "$KEY" | sha256sum. Never write the key itself.';
+  if (field === "metadata.name" || field === "metadata.namespace") {
+    return "Use small letters, digits and hyphens, with a letter or digit at both ends; names may also have dots.";
+  }
+  if (field === "apiVersion") return `Write ${apiVersion}.`;
+  if (field === "spec.endpoint") return "Write an address such as https://api.example.com/v1, without user, query or fragment.";
+  if (violation.ruleId.endsWith(".min_items")) return "Add one.";
+  if (violation.ruleId.endsWith(".pattern")) return "Write it in that form.";
+  if (/[.](gte?|lte?)(_lte?|_gte?)?$/.test(violation.ruleId)) return "Write a value in that range.";
+  return "Write a value that keeps the rule.";
+}
+
+function lastName(path: Path): string {
+  for (const part of path.toReversed()) {
+    if (part.kind === "field") return shownName(part);
+    if (part.kind === "oneof") return part.name;
+  }
+  return "A field";
+}
+
+/** A violation's path as the text that the walk made of it. */
+function pathText(path: Path): string {
+  let text = "";
+  for (const part of path) {
+    switch (part.kind) {
+      case "field":
+        text = memberPath(text, shownName(part));
+        break;
+      case "oneof":
+        text = memberPath(text, part.name);
+        break;
+      case "list_sub":
+        text = itemPath(text, part.index);
+        break;
+      case "map_sub":
+        text = entryPath(text, String(part.key));
+        break;
+      default:
+        throw new Error("policy has no extensions");
+    }
+  }
+  return text;
+}
