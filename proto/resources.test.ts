@@ -6,12 +6,14 @@ import { isDocument, LineCounter, parseAllDocuments } from "yaml";
 import { ModelRouteSchema } from "./gen/outrigger/policy/v1/model_route_pb.ts";
 import { PriceBookSchema } from "./gen/outrigger/policy/v1/price_book_pb.ts";
 import { schemaOf } from "./resources/kinds.ts";
-import { fullNameOf, kindOf, listResources, problemText, readResources, readYaml } from "./resources.ts";
+import { fullNameOf, kindOf, listResources, makeRules, problemText, readResources, readYaml } from "./resources.ts";
 
 const golden = new URL("../test/golden/policy/", import.meta.url);
 const cases = readdirSync(golden)
   .filter((name) => name.endsWith(".yaml"))
   .map((name) => ({ name, text: readFileSync(new URL(name, golden), "utf8") }));
+
+const rules = makeRules();
 
 /** A policy without a flaw that uses most of what there is. */
 const sound = `
@@ -151,7 +153,7 @@ describe("whatever becomes of the text", () => {
       fc.property(fc.array(edit, { minLength: 1, maxLength: 3 }), (edits) => {
         let text = sound;
         for (const { at, remove, insert } of edits) text = text.slice(0, at) + insert + text.slice(at + remove);
-        const read = readYaml(text, "a.yaml");
+        const read = readYaml(text, "a.yaml", rules);
         for (const problem of read.problems) {
           expect(problem.line).toBeGreaterThan(0);
           expect(problem.column).toBeGreaterThan(0);
@@ -180,7 +182,7 @@ describe("whatever becomes of the text", () => {
     const whole = readResources([{ path: "a", text: sound }]);
     for (const [index, line] of lines.entries()) {
       if (line.trim() === "") continue;
-      const read = readResources([{ path: "a", text: lines.toSpliced(index, 1).join("\n") }]);
+      const read = readResources([{ path: "a", text: lines.toSpliced(index, 1).join("\n") }], rules);
       const same = listResources(read.resources).every((resource, at) => {
         const other = listResources(whole.resources)[at];
         return other !== undefined && other.$typeName === resource.$typeName && equals(schemaOf(kindOf(resource)), resource, other);

@@ -23,7 +23,7 @@ import {
   schemaOf,
 } from "./resources/kinds.ts";
 import { compareProblems, compareText, type Place, type Problem, type ProblemId } from "./resources/problem.ts";
-import { type Breach, brokenRules, furtherBreaches } from "./resources/rules.ts";
+import { type Breach, brokenRules, furtherBreaches, makeRules } from "./resources/rules.ts";
 import { isShowable, shown } from "./resources/secrecy.ts";
 import { readShape, type Shape } from "./resources/shape.ts";
 
@@ -39,6 +39,7 @@ export {
   type Resources,
 } from "./resources/kinds.ts";
 export { type Problem, type ProblemId, problemText } from "./resources/problem.ts";
+export { makeRules, type Rules } from "./resources/rules.ts";
 
 /** Problems told of one file at most. Someone who has a thousand has given the wrong file. */
 const problemsMax = 1000;
@@ -78,9 +79,9 @@ export interface ReadResources {
   locate(kind: string, name: string, field: string): (Place & { readonly file: string }) | undefined;
 }
 
-/** Reads a set of files that together are the policy. Their order does not matter. */
-export function readResources(files: readonly PolicyFile[]): ReadResources {
-  const read = files.toSorted((a, b) => compareText(a.path, b.path)).map((file) => readYaml(file.text, file.path));
+/** Reads a set of files that together are the policy. Their order does not matter. Whoever reads often keeps `rules` and passes them in. */
+export function readResources(files: readonly PolicyFile[], rules = makeRules()): ReadResources {
+  const read = files.toSorted((a, b) => compareText(a.path, b.path)).map((file) => readYaml(file.text, file.path, rules));
   const problems = read.flatMap((file) => file.problems);
   const found = new Map<string, Located>();
   for (const located of read.flatMap((file) => file.resources)) {
@@ -113,7 +114,7 @@ export function readResources(files: readonly PolicyFile[]): ReadResources {
 }
 
 /** Reads one file, without a look at others: names that lead nowhere are not found out. */
-export function readYaml(text: string, file: string): ReadFile {
+export function readYaml(text: string, file: string, rules = makeRules()): ReadFile {
   const { documents, flaws, placeOf } = readDocuments(text);
   const resources: Located[] = [];
   const broken: Broken[] = [];
@@ -140,7 +141,10 @@ export function readYaml(text: string, file: string): ReadFile {
     const found = shape.misfits.map((misfit) => problem(misfit, placeOf(misfit.at)));
     // What does not fit was left out, so that the rules are checked for the rest; the resource is not used then.
     const resource = fromJson(schema, shape.json as JsonValue) as Resource;
-    for (const breach of [...brokenRules(schema, resource, (field) => shape.places.get(field)?.value), ...furtherBreaches(resource)]) {
+    for (const breach of [
+      ...brokenRules(rules, schema, resource, (field) => shape.places.get(field)?.value),
+      ...furtherBreaches(resource),
+    ]) {
       if (!isSpoiled(shape, breach.field)) found.push(problem(breach, placeOfField(breach.field)));
     }
     problems.push(...found);

@@ -32,6 +32,7 @@ export interface Broken {
 export function findConflicts(resources: Resources, broken: readonly Broken[], whole: boolean): Conflict[] {
   return [
     ...(whole ? danglingReferences(resources, broken) : []),
+    ...contradictions(resources),
     ...ambiguousRoutes(resources),
     ...duplicateIdentities(resources.consumers),
     ...duplicatePrices(resources),
@@ -82,6 +83,20 @@ function danglingReferences(resources: Resources, broken: readonly Broken[]): Co
     for (const [index, name] of (consumer.spec?.routes ?? []).entries()) check(consumer, `spec.routes[${index}]`, "ModelRoute", name);
   }
   return conflicts;
+}
+
+/** Routes that name a consumer which, by its own list of routes, may not use them. */
+function contradictions(resources: Resources): Conflict[] {
+  const consumers = new Map(resources.consumers.map((consumer) => [fullNameOf(consumer), consumer]));
+  return resources.routes.flatMap((route) =>
+    (route.spec?.match?.consumers ?? []).flatMap((name, index): Conflict[] => {
+      const routes = consumers.get(`${namespaceOf(route)}/${name}`)?.spec?.routes ?? [];
+      if (routes.length === 0 || routes.includes(nameOf(route))) return [];
+      const message = `This route is for consumer ${name}, whose own list of routes leaves it out.`;
+      const hint = `Add ${nameOf(route)} to spec.routes of the consumer, or remove the consumer here.`;
+      return [{ id: "policy/contradiction", resource: route, field: `spec.match.consumers[${index}]`, message, hint }];
+    }),
+  );
 }
 
 /** Two routes for the same model name, or the same pattern, between which a consumer's call could not choose. */

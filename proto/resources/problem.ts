@@ -30,6 +30,7 @@ export type ProblemId =
   // What resources say of each other.
   | "policy/duplicate-resource"
   | "policy/unknown-reference"
+  | "policy/contradiction"
   | "policy/ambiguous-route"
   | "policy/duplicate-api-key"
   | "policy/duplicate-anonymous"
@@ -62,7 +63,7 @@ export interface Problem {
   readonly field: string;
   /** What was seen and what was expected. */
   readonly message: string;
-  /** What to do about it. */
+  /** What to do about it, or empty if the message says so. */
   readonly hint: string;
   /** The file, if the resource came from one. */
   readonly file?: string;
@@ -88,7 +89,8 @@ export function problemText(problem: Problem): string {
         : `${problem.file}:${problem.line}:${problem.column}: `;
   const subject = [problem.kind, problem.name].filter((part) => part !== "").join(" ");
   const parts = [subject, problem.field].filter((part) => part !== "").map((part) => `${part}: `);
-  return `${place}${problem.severity}: ${parts.join("")}${problem.message} ${problem.hint} [${problem.id}]`;
+  const hint = problem.hint === "" ? "" : ` ${problem.hint}`;
+  return `${place}${problem.severity}: ${parts.join("")}${problem.message}${hint} [${problem.id}]`;
 }
 
 /** Orders problems as a reader meets them: by file, then place, then name; those without a place come last. */

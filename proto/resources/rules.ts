@@ -18,16 +18,20 @@ export interface Breach {
   readonly hint: string;
 }
 
-/** Made when it is first needed and kept: it plans the rules of each kind once, which takes longer than checking a whole policy. */
-let validator: Validator | undefined;
+/** Knows the rules that stand in protos. It plans those of each kind once, which takes tens of milliseconds: keep one and use it again. */
+export type Rules = Validator;
+
+/** Makes what knows the rules. */
+export function makeRules(): Rules {
+  return createValidator();
+}
 
 /**
  * The rules of its proto that a message breaks. `givenAt` tells what the text has at a path. Only one rule is told of a field that
  * is missing, since every rule of it is broken then.
  */
-export function brokenRules(schema: DescMessage, message: Message, givenAt: (field: string) => Tree | undefined): Breach[] {
-  validator ??= createValidator();
-  const result = validator.validate(schema, message);
+export function brokenRules(rules: Rules, schema: DescMessage, message: Message, givenAt: (field: string) => Tree | undefined): Breach[] {
+  const result = rules.validate(schema, message);
   // A rule that cannot be evaluated is a fault of the proto, which its tests find; it must not let a resource pass.
   if (result.kind === "error") {
     const hint = "Please report this: it is a fault of Outrigger.";

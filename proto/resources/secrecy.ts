@@ -25,8 +25,8 @@ export function shown(text: string): string {
 }
 
 /**
- * Whether a text holds what is known to be the form of a key: issuers begin theirs with a prefix so that they can be found.
- * Also tokens of RFC 7519 and PEM blocks.
+ * Whether a text holds what has the form of a key or token that issuers give so that it can be found: a few letters and a sign, then
+ * a long run. Also tokens of RFC 7519 and PEM blocks. Names of accounts may look random without being secrets, and are not meant.
  */
 export function holdsKey(text: string): boolean {
   return knownForm.test(text);
@@ -34,8 +34,7 @@ export function holdsKey(text: string): boolean {
 
 const knownForm = new RegExp(
   [
-    // Short prefixes, then a run long enough that no model or route is called so.
-    "(?:^|[^A-Za-z0-9])(?:sk|pk|rk|xai|gsk|hf|pat|xox[abpr]|gh[pousr]|glpat|nvapi|pplx|r8|key|tok|sbp)[-_](?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}",
+    "(?:^|[^A-Za-z0-9])(?:[a-z]?[srp]k|key|pat|tok|gh[pousr]|glpat|xox[abpr])[-_](?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}",
     "(?:^|[^A-Za-z0-9])AIza[A-Za-z0-9_-]{30,}",
     "(?:^|[^A-Za-z0-9])A[KS]IA[A-Z0-9]{16}(?![A-Z0-9])",
     "(?:^|[^A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}[.][A-Za-z0-9_-]{8,}",

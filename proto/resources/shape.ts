@@ -374,9 +374,9 @@ function durationHint(text: string): string {
 function isTime(text: string): boolean {
   const parts = /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$/.exec(text);
   if (parts === null || parts[1] === "0000" || Number.isNaN(Date.parse(text))) return false;
-  // Date.parse takes 30 February for 2 March.
-  const day = new Date(`${parts[1]}-${parts[2]}-${parts[3]}T00:00:00Z`);
-  return day.getUTCDate() === Number(parts[3]);
+  // Date.parse takes 30 February for 2 March; the 1st of the next month less a day does not.
+  const lastDay = Date.UTC(Number(parts[1]), Number(parts[2]), 1) - 24 * 3_600_000;
+  return Date.UTC(Number(parts[1]), Number(parts[2]) - 1, Number(parts[3])) <= lastDay;
 }
 
 const base64 = /^[A-Za-z0-9+/]*={0,2}$/;

@@ -18,8 +18,11 @@ export interface CallRecord {
   readonly cost: Money | undefined;
 }
 
-/** What a call costs: `dayMs` is a time in milliseconds since 1970, for dated prices. Undefined without a price. */
-export type PriceOf = (provider: string, model: string, usage: Usage, dayMs: number) => Money | undefined;
+/**
+ * What a call costs: `dayMs` is a time in milliseconds since 1970, for dated prices; `namespace` is where the provider and the price
+ * book are. Undefined without a price.
+ */
+export type PriceOf = (provider: string, model: string, usage: Usage, dayMs: number, namespace: string) => Money | undefined;
 
 /** Makes the filter. `write` puts a record where records go. */
 export function record(priceOf: PriceOf, write: (record: CallRecord) => void, clock: Clock): Filter {
@@ -42,7 +45,7 @@ async function* recorded(
     for await (const batch of next(call)) {
       look(batch, seen);
       if (seen.ended && seen.usage !== undefined) {
-        cost = priceOf(call.notes.provider, call.notes.model, seen.usage, clock.wallMs());
+        cost = priceOf(call.notes.provider, call.notes.model, seen.usage, clock.wallMs(), call.consumer?.namespace ?? "default");
         yield cost === undefined ? batch : withCost(batch, cost);
       } else yield batch;
     }

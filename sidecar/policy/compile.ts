@@ -99,7 +99,8 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
   const name = provider.metadata?.name ?? "";
   const { spec } = provider;
   const refuse = (field: string, message: string): undefined => {
-    problems.push({ kind: "Provider", name: `${provider.metadata?.namespace || "default"}/${name}`, field, message, severity: "error" });
+    const fullName = `${provider.metadata?.namespace || "default"}/${name}`;
+    problems.push({ id: "policy/not-compiled", severity: "error", kind: "Provider", name: fullName, field, message, hint: "" });
   };
   if (spec === undefined) return refuse("spec", "a provider needs a spec");
 
