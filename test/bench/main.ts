@@ -1,0 +1,233 @@
+/**
+ * `npm run bench`: what a call costs through the sidecar, beside a direct call, a plain reverse proxy, the usual way of writing the same
+ * service, and with `--peers` another gateway, all in one run on one machine. `docs/performance.md` explains how to read the figures.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, platform, release, tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import type { Lengths, Measured } from "./measure.ts";
+import { Bench } from "./measure.ts";
+import { profileRows } from "./profile.ts";
+import type { RowResult } from "./report.ts";
+import { table, tables, unitsPerS, us } from "./report.ts";
+import type { Row } from "./rows.ts";
+import { ROWS } from "./rows.ts";
+import { spread } from "./statistic.ts";
+import type { SubjectKey } from "./subjects/start.ts";
+import { installPortkey, nginxVersion, PORTKEY_VERSION } from "./subjects/start.ts";
+import type { Footprint } from "./targets.ts";
+import { verdicts } from "./targets.ts";
+
+/** Lengths of a full run; some 10,000 calls a window at saturation, some 2,000 samples a row at fixed rates over all rounds. */
+const FULL: Lengths = { warmMs: 250, windowMs: 1000, pacedWindowMs: 2000, rateWindowMs: 2000 };
+const QUICK: Lengths = { warmMs: 150, windowMs: 400, pacedWindowMs: 1000, rateWindowMs: 1000 };
+// V8 compiles what is hot within the first thousands of calls.
+const WARM_UP: Lengths = { warmMs: 0, windowMs: 700, pacedWindowMs: 700, rateWindowMs: 300 };
+const STARTS = 3;
+const STREAMS_HELD = 1000;
+const CONNECTIONS_HELD = 10_000;
+
+const command = new Command("bench")
+  .description("Measures the sidecar beside a direct call, nginx, a connect-node service and, with --peers, another gateway.")
+  .option("--quick", "fewer rows, two short rounds: under 90 seconds, for a first look")
+  .option("--only <pattern>", "only rows whose id matches this regular expression, such as unary/ or /grpc/")
+  .option("--rounds <n>", "rounds; every row is measured once in each", (text) => Math.max(1, Number.parseInt(text, 10)))
+  .option("--peers", `also install Portkey's gateway ${PORTKEY_VERSION} from npm into a temporary folder and measure it`)
+  .option("--profile", "instead of tables, show where the sidecar's CPU time goes, row by row")
+  .option("--out <file>", "where to write all figures as JSON");
+const options = command.parse().opts<{
+  quick?: true;
+  only?: string;
+  rounds?: number;
+  peers?: true;
+  profile?: true;
+  out?: string;
+}>();
+
+const startedAt = new Date();
+const root = join(import.meta.dirname, "../..");
+const folder = join(tmpdir(), `outrigger-bench-${process.pid}`);
+const lengths = options.quick ? QUICK : FULL;
+const roundsCount = options.rounds ?? (options.quick ? 2 : 3);
+const missing: string[] = [];
+
+const cores = cpus().length;
+if (platform() !== "linux") throw new Error("The bench reads CPU time from Linux's /proc: it needs Linux.");
+if (cores < 2) throw new Error("The bench needs two cores: one for the load and one for the subject.");
+// This process only waits and counts; it must not disturb the subject's core.
+spawnSync("taskset", ["-a", "-c", "-p", "0", String(process.pid)]);
+
+const keys = subjectKeys();
+const only = options.only === undefined ? undefined : new RegExp(options.only);
+const wanted = ROWS.filter(
+  (row) => (row.subject === "direct" || keys.includes(row.subject)) && (!options.quick || row.quick) && (only?.test(row.id) ?? true),
+);
+// Rows at half of saturation need to know what saturation is.
+const rows = ROWS.filter(
+  (row) => wanted.includes(row) || wanted.some(({ load }) => load.kind === "rate" && load.ratePerS === "half" && load.of === row.id),
+);
+if (rows.length === 0) throw new Error(`No row matches ${options.only}; rows are\n${ROWS.map(({ id }) => id).join("\n")}`);
+
+const bench = await Bench.start({
+  folder,
+  loadCore: 0,
+  subjectCore: 1,
+  portkey: options.peers ? portkeyFolder() : undefined,
+});
+try {
+  if (options.profile) await profileRows(bench, rows, root);
+  else await compare();
+} finally {
+  await bench.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Starts all, measures all, prints and writes it. */
+async function compare(): Promise<void> {
+  progress(`machine: ${cpus()[0]?.model}, ${cores} cores, Linux ${release()}, Node ${process.versions.node}`);
+  const footprints = new Map<SubjectKey, Footprint>();
+  for (const key of keys) {
+    try {
+      footprints.set(key, await footprint(key));
+    } catch (error) {
+      missing.push(`${key} could not be started: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const running = rows.filter((row) => bench.subjects.has(row.subject));
+  progress(`warming up ${running.length} rows`);
+  for (const row of running) if (row.subject !== "nginx" && row.subject !== "direct") await measured(row, WARM_UP, 0, []);
+  const results = running.map((row) => ({ row, rounds: [] as Measured[] }));
+  for (let round = 0; round < roundsCount; round++) {
+    for (const result of results) {
+      progress(`round ${round + 1} of ${roundsCount}: ${result.row.id}`);
+      result.rounds.push(await measured(result.row, lengths, round + 1, results));
+    }
+  }
+  for (const [key, before] of footprints) footprints.set(key, { ...before, loadedBytes: bench.resident(key) });
+  await bench.compareLogs();
+  progress("");
+  print(results, footprints);
+}
+
+async function measured(row: Row, with_: Lengths, round: number, results: readonly RowResult[]): Promise<Measured> {
+  const { load } = row;
+  let ratePerS = 0;
+  if (load.kind === "rate") {
+    const saturated = results.find((result) => result.row.id === load.of);
+    ratePerS = load.ratePerS === "half" ? (saturated === undefined ? 500 : spread(unitsPerS(saturated)).median / 2) : load.ratePerS;
+  }
+  return bench.measure(row, ratePerS, round, with_);
+}
+
+/** Starts a subject several times, and takes its memory before it has done any work. */
+async function footprint(key: SubjectKey): Promise<Footprint> {
+  if (key === "direct") throw new Error("nothing is started for a direct call");
+  const startMs: number[] = [];
+  for (let i = 0; i < (options.quick ? 1 : STARTS); i++) {
+    progress(`starting ${key}`);
+    startMs.push(await bench.startSubject(key, i));
+  }
+  const idleBytes = bench.resident(key);
+  if (options.quick || only !== undefined) {
+    return { startMs, idleBytes, streamsBytes: undefined, connectionsBytes: undefined, loadedBytes: undefined };
+  }
+  progress(`memory of ${key}`);
+  const paced = ROWS.find((row) => row.table === "paced" && row.subject === (key === "outrigger" ? "outrigger" : "nginx"));
+  // A stream of the connect-node service is a gRPC call; Portkey as npm gives it answers no streams (see docs/performance.md).
+  const slow = (base: Row): Row => ({ ...base, subject: key, asked: { ...base.asked, answer: 1000 } });
+  const grpc = ROWS.find((row) => row.id === "paced/outrigger/grpc/h2");
+  const base = key === "connect-node" ? grpc : paced;
+  const many = base?.http === 2 ? { connections: 10, streams: STREAMS_HELD / 10 } : { connections: STREAMS_HELD, streams: 1 };
+  const streamsBytes = base === undefined ? undefined : await bench.residentHolding(key, many, slow(base));
+  const connectionsBytes = await bench.residentHolding(key, { connections: CONNECTIONS_HELD, streams: 1 }, undefined);
+  return { startMs, idleBytes, streamsBytes, connectionsBytes, loadedBytes: undefined };
+}
+
+/** Which subjects this machine can run; what is missing is said at the end. */
+function subjectKeys(): Exclude<SubjectKey, "direct">[] {
+  const found: Exclude<SubjectKey, "direct">[] = [];
+  if (options.profile) return ["outrigger"];
+  if (nginxVersion() === undefined) missing.push("nginx is not installed (Debian package nginx-light): no reverse proxy stands beside");
+  else found.push("nginx");
+  found.push("outrigger", "connect-node");
+  if (!options.peers) missing.push("Portkey's gateway was not asked for (--peers)");
+  else if (portkeyFolder() !== undefined) found.push("portkey");
+  return found;
+}
+
+function portkeyFolder(): string | undefined {
+  const at = join(tmpdir(), `outrigger-bench-portkey-${PORTKEY_VERSION}`);
+  const why = installPortkey(at);
+  if (why !== undefined && !missing.includes(why)) missing.push(`Portkey's gateway could not be installed: ${why}`);
+  return why === undefined ? at : undefined;
+}
+
+function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey, Footprint>): void {
+  const megabytes = (bytes: number | undefined) => (bytes === undefined ? "-" : (bytes / 1e6).toFixed(0));
+  const memory = [...footprints].map(([key, one]) => [
+    key,
+    us(spread(one.startMs).median),
+    megabytes(one.idleBytes),
+    megabytes(one.streamsBytes),
+    megabytes(one.connectionsBytes),
+    megabytes(one.loadedBytes),
+  ]);
+  const heading = ["subject", "first answer ms", "idle MB", "1,000 streams", "10,000 connections", "after the load"];
+  const targets = verdicts(results, footprints.get("outrigger"));
+  const verdictLines = targets.map(({ target, limit, seen }) => [
+    Number.isNaN(seen) ? "not measured" : seen <= limit ? "reached" : "MISSED",
+    target,
+    us(seen),
+    us(limit),
+  ]);
+  console.log(`${tables(results)}\n\nStart and resident memory\n${table(heading, memory)}`);
+  console.log(`\nTargets\n${table(["", "target", "seen", "at most"], verdictLines)}`);
+  console.log(
+    `\nMedians of ${roundsCount} rounds; ratios are taken within each round. CPU is user and system time of all threads of the subject.` +
+      "\n~ other processes took over a tenth of the subject's core, in three attempts.  * the load's core was full, and thus the limit.",
+  );
+  for (const line of missing) console.log(`missing: ${line}`);
+  for (const line of bench.problems) console.log(`PROBLEM: ${line}`);
+  const file = options.out ?? join(import.meta.dirname, "results", `${startedAt.toISOString().replaceAll(":", "-").slice(0, 19)}.json`);
+  mkdirSync(join(file, ".."), { recursive: true });
+  writeFileSync(
+    file,
+    JSON.stringify(
+      {
+        startedAt,
+        tookS: (Date.now() - startedAt.getTime()) / 1000,
+        machine: { cpu: cpus()[0]?.model, cores, kernel: release(), node: process.versions.node },
+        versions: Object.fromEntries([...bench.subjects].map(([key, { version }]) => [key, version])),
+        commit: spawnSync("git", ["rev-parse", "HEAD"], { cwd: root, encoding: "utf8" }).stdout?.trim(),
+        package: JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version,
+        options,
+        lengths,
+        targets,
+        missing,
+        problems: bench.problems,
+        footprints: Object.fromEntries(footprints),
+        rows: results.map(({ row, rounds }) => ({ ...row, rounds })),
+      },
+      // Samples would be most of the file; their distribution is kept.
+      (_, value: unknown) => (value instanceof Float64Array ? { count: value.length, quantiles: thinned(value) } : value),
+      1,
+    ),
+  );
+  console.log(`All figures: ${file}`);
+  if (bench.problems.length > 0) process.exitCode = 1;
+}
+
+/** Every per cent of a distribution, and the last thousandth. */
+function thinned(values: Float64Array): number[] {
+  const sorted = values.slice().sort();
+  const at = (share: number) => Math.round(sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0);
+  return [...Array.from({ length: 101 }, (_, i) => at(i / 100)), at(0.999)];
+}
+
+/** One line that is written over, on a terminal; nothing elsewhere but the first words of each step. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+  else if (!text.startsWith("round") && text !== "") process.stderr.write(`${text}\n`);
+}

@@ -1,0 +1,242 @@
+/** Runs rows: provider, generator and subjects as processes, one measurement at a time, each compared with what provider and log saw. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { checkAnswer } from "./check.ts";
+import { Child } from "./child.ts";
+import { residentBytes } from "./cpu.ts";
+import type { Asked } from "./doors.ts";
+import { wireOf } from "./doors.ts";
+import type { Ask, Hold, HoldResult, Job, JobResult, Wire } from "./job.ts";
+import type { ProviderCounts } from "./provider/main.ts";
+import type { Row } from "./rows.ts";
+import type { Subject, SubjectKey } from "./subjects/start.ts";
+import { direct, startSubject } from "./subjects/start.ts";
+
+/** Where a run takes place. */
+export interface Bed {
+  readonly folder: string;
+  /** The core of generator and provider, and the core of the subject. */
+  readonly loadCore: number;
+  readonly subjectCore: number;
+  /** Where Portkey was installed, or undefined. */
+  readonly portkey: string | undefined;
+}
+
+/** How long a measurement takes. */
+export interface Lengths {
+  readonly warmMs: number;
+  readonly windowMs: number;
+  /** Paced streams need longer: a stream lasts two seconds. */
+  readonly pacedWindowMs: number;
+  readonly rateWindowMs: number;
+}
+
+/** One measurement of a row. */
+export interface Measured extends JobResult {
+  readonly ratePerS: number;
+  /** Whether other processes took more than a tenth of the subject's core in every attempt. */
+  readonly disturbed: boolean;
+}
+
+// Time of other processes on the subject's core, as a share of the window, beyond which a measurement is repeated; and how often.
+const OTHERS_MAX = 0.1;
+const ATTEMPTS_MAX = 3;
+
+/** A run's processes. */
+export class Bench {
+  readonly subjects = new Map<SubjectKey, Subject>();
+  /** What turned out wrong: figures beside such a line are not to be believed. */
+  readonly problems: string[] = [];
+  readonly #bed: Bed;
+  readonly #provider: Child;
+  readonly #load: Child;
+  readonly #providerPort: number;
+  /** Complete answers by subject, to be compared with its log. */
+  readonly #answered = new Map<SubjectKey, number>();
+
+  static async start(bed: Bed): Promise<Bench> {
+    mkdirSync(bed.folder, { recursive: true });
+    const ours = (name: string) =>
+      new Child(name, {
+        command: process.execPath,
+        args: [join(import.meta.dirname, name, "main.ts")],
+        core: bed.loadCore,
+        output: join(bed.folder, `${name}.log`),
+        messages: true,
+      });
+    const provider = ours("provider");
+    const { port } = await provider.reply<{ port: number }>();
+    return new Bench(bed, provider, ours("load"), port);
+  }
+
+  private constructor(bed: Bed, provider: Child, load: Child, providerPort: number) {
+    this.#bed = bed;
+    this.#provider = provider;
+    this.#load = load;
+    this.#providerPort = providerPort;
+    this.subjects.set("direct", direct(providerPort, provider));
+  }
+
+  /** Starts a subject. Returns how long it took from its spawn to its first answer, in milliseconds. */
+  async startSubject(key: Exclude<SubjectKey, "direct">, attempt: number): Promise<number> {
+    await this.stopSubject(key);
+    const startedMs = performance.now();
+    const subject = await startSubject(key, {
+      folder: join(this.#bed.folder, `${key}-${attempt}`),
+      core: this.#bed.subjectCore,
+      providerPort: this.#providerPort,
+      portkey: this.#bed.portkey,
+    });
+    this.subjects.set(key, subject);
+    const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };
+    const door = key === "connect-node" ? "connect-json" : "openai";
+    await checkAnswer(door, asked, withHeaders(wireOf(door, asked), subject.headers), subject.port.http1);
+    this.#answered.set(key, 1);
+    return performance.now() - startedMs;
+  }
+
+  async stopSubject(key: SubjectKey): Promise<void> {
+    await this.subjects.get(key)?.stop();
+    this.subjects.delete(key);
+  }
+
+  /** Measures a row once; again if others disturbed it. */
+  async measure(
+    row: Row,
+    ratePerS: number,
+    seed: number,
+    lengths: Lengths,
+    meanwhile?: (subject: Subject) => Promise<void>,
+  ): Promise<Measured> {
+    const subject = this.#subject(row);
+    let best: JobResult | undefined;
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const result = await this.#once(row, subject, ratePerS, seed, lengths, meanwhile);
+      if (best === undefined || result.otherUs + result.stolenUs < best.otherUs + best.stolenUs) best = result;
+      // A direct call has no subject: its core is the one that all of the load runs on.
+      if (subject.key === "direct" || !isDisturbed(result)) break;
+    }
+    if (best === undefined) throw new Error("nothing was measured");
+    return { ...best, ratePerS, disturbed: subject.key !== "direct" && isDisturbed(best) };
+  }
+
+  async #once(
+    row: Row,
+    subject: Subject,
+    ratePerS: number,
+    seed: number,
+    lengths: Lengths,
+    meanwhile: ((subject: Subject) => Promise<void>) | undefined,
+  ): Promise<JobResult> {
+    const wire = wireFor(row, subject);
+    const paced = row.load.kind === "paced";
+    // At a fixed rate calls must never wait for a connection: as many are opened as there are calls waiting.
+    const { connections, streams } =
+      row.load.kind === "rate" ? { connections: row.http === 2 ? 4 : 512, streams: row.http === 2 ? 100 : 1 } : row.load;
+    const job: Job = {
+      wire,
+      port: row.http === 2 ? subject.port.http2 : subject.port.http1,
+      connections,
+      streams,
+      ratePerS,
+      seed,
+      spreadMs: paced ? 1000 : 0,
+      warmMs: paced ? 1200 : lengths.warmMs,
+      windowMs: paced ? lengths.pacedWindowMs : row.load.kind === "rate" ? lengths.rateWindowMs : lengths.windowMs,
+      pids: subject.pids(),
+      core: subject.key === "direct" ? this.#bed.loadCore : this.#bed.subjectCore,
+      loadCore: this.#bed.loadCore,
+    };
+    const before = await this.#provider.reply<ProviderCounts>({});
+    const running = this.#load.reply<JobResult>({ ask: "run", job } satisfies Ask);
+    const checks = this.#check(row, subject, job.warmMs + job.windowMs / 2);
+    const [result] = await Promise.all([running, checks, meanwhile?.(subject)]);
+    const after = await this.#provider.reply<ProviderCounts>({});
+    this.#answered.set(subject.key, (this.#answered.get(subject.key) ?? 0) + result.callsAll + 1);
+    this.#compare(row, subject, result, before, after, connections * streams);
+    return result;
+  }
+
+  /** Decodes one answer with a real client in the middle of the window. */
+  async #check(row: Row, subject: Subject, afterMs: number): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    // Paced streams last longer than the window; the same bytes were checked as a burst.
+    if (typeof row.asked.answer === "number") return;
+    try {
+      const port = row.http === 2 && row.door === "grpc" ? subject.port.http2 : subject.port.http1;
+      await checkAnswer(row.door, row.asked, withHeaders(wireOf(row.door, row.asked), subject.headers), port);
+    } catch (error) {
+      this.problems.push(`${row.id}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  #compare(row: Row, subject: Subject, result: JobResult, before: ProviderCounts, after: ProviderCounts, atOnce: number): void {
+    const asked = after.requests - before.requests;
+    const most = result.callsAll + result.failed + result.unfinished + atOnce + 1;
+    const wrong = (what: string) => this.problems.push(`${row.id}: ${what}`);
+    if (asked < result.callsAll || asked > most) wrong(`${result.callsAll} answers, but the provider was asked ${asked} times`);
+    if (subject.exchangesKeys && after.withProviderKey - before.withProviderKey !== asked) wrong("the provider was not shown its key");
+    if (result.failed > 0) wrong(`${result.failed} calls failed: ${result.reasons.join("; ")}`);
+    if (result.unfinished > 0) wrong(`${result.unfinished} calls were not answered within two seconds of the window`);
+    if (row.load.kind !== "paced" && result.calls === 0) wrong("no call was answered in the window");
+    // Answers differ by ids and dates, which are few bytes; by more only if something is left out.
+    if (result.bytesMax - result.bytesMin > 64 + result.bytesMax / 50) wrong(`answers of ${result.bytesMin} to ${result.bytesMax} bytes`);
+  }
+
+  /** Compares every subject's log with the answers it gave. */
+  async compareLogs(): Promise<void> {
+    // Logs are written in pieces, every second at the latest.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    for (const [key, subject] of this.subjects) {
+      const lines = subject.logged();
+      const answered = this.#answered.get(key) ?? 0;
+      if (lines !== undefined && lines < answered) this.problems.push(`${key}: ${answered} answers, but ${lines} lines in its log`);
+    }
+  }
+
+  /** Resident memory of a subject while connections or streams are held open, in bytes; undefined if they could not be held. */
+  async residentHolding(key: SubjectKey, hold: Omit<Hold, "port" | "wire">, row: Row | undefined): Promise<number | undefined> {
+    const subject = this.subjects.get(key);
+    if (subject === undefined) return undefined;
+    const wire = row === undefined ? undefined : wireFor(row, subject);
+    const port = row?.http === 2 ? subject.port.http2 : subject.port.http1;
+    const result = await this.#load.reply<HoldResult>({ ask: "hold", hold: { ...hold, wire, port } } satisfies Ask);
+    const wanted = hold.connections * (wire === undefined ? 1 : hold.streams);
+    const bytes = residentBytes(subject.pids());
+    await this.#load.reply<HoldResult>({ ask: "release" } satisfies Ask);
+    if (result.held === wanted) return bytes;
+    this.problems.push(`${key}: held ${result.held} of ${wanted}: ${result.reasons.join("; ")}`);
+    return undefined;
+  }
+
+  resident(key: SubjectKey): number | undefined {
+    const subject = this.subjects.get(key);
+    return subject === undefined ? undefined : residentBytes(subject.pids());
+  }
+
+  #subject(row: Row): Subject {
+    const subject = this.subjects.get(row.subject);
+    if (subject === undefined) throw new Error(`${row.subject} does not run`);
+    return subject;
+  }
+
+  async stop(): Promise<void> {
+    for (const key of [...this.subjects.keys()]) await this.stopSubject(key);
+    await this.#load.stop();
+    await this.#provider.stop();
+  }
+}
+
+function isDisturbed(result: JobResult): boolean {
+  return (result.otherUs + result.stolenUs) / result.windowUs > OTHERS_MAX;
+}
+
+/** A row's call as this subject wants it. */
+function wireFor(row: Row, subject: Subject): Wire {
+  const wire = withHeaders(wireOf(row.door, row.asked), subject.headers);
+  return { ...wire, http: row.http };
+}
+
+function withHeaders(wire: Wire, headers: readonly string[]): Wire {
+  return { ...wire, headers: [...wire.headers, ...headers] };
+}

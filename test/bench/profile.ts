@@ -1,0 +1,78 @@
+/** Reads V8's CPU profiles: where a subject's time goes, by function and by part. */
+import type { Profiler } from "node:inspector";
+import type { Bench, Lengths } from "./measure.ts";
+import { table } from "./report.ts";
+import type { Row } from "./rows.ts";
+
+/** Long enough for thousands of samples, after everything hot is compiled. */
+const LENGTHS: Lengths = { warmMs: 2000, windowMs: 3000, pacedWindowMs: 3000, rateWindowMs: 3000 };
+const FUNCTIONS_SHOWN = 30;
+const PARTS_SHOWN = 15;
+
+/** Profiles the sidecar under each of its rows, and prints where the time goes. */
+export async function profileRows(bench: Bench, rows: readonly Row[], root: string): Promise<void> {
+  await bench.startSubject("outrigger", 0);
+  for (const row of rows.filter(({ subject }) => subject === "outrigger")) {
+    let profile: Profiler.Profile | undefined;
+    const ratePerS = row.load.kind === "rate" ? (row.load.ratePerS === "half" ? 2000 : row.load.ratePerS) : 0;
+    const measured = await bench.measure(row, ratePerS, 1, LENGTHS, async (subject) => {
+      await new Promise((resolve) => setTimeout(resolve, LENGTHS.warmMs));
+      profile = await subject.child?.reply<Profiler.Profile>({ profileMs: LENGTHS.windowMs });
+    });
+    if (profile === undefined) throw new Error("the subject gave no profile");
+    const report = readProfile(profile, root);
+    const units = row.asked.answer === "unary" ? measured.calls : measured.events;
+    const lines = (from: readonly ProfileLine[], count: number) =>
+      from.slice(0, count).map(({ name, share, us }) => [`${(share * 100).toFixed(1)} %`, (us / units).toFixed(2), name]);
+    const unit = row.asked.answer === "unary" ? "us/call" : "us/event";
+    console.log(`\n${row.id}: ${(measured.cpuUs / units).toFixed(2)} ${unit} under the profiler`);
+    console.log(table(["share", unit, "part"], lines(report.parts, PARTS_SHOWN)));
+    console.log(table(["share", unit, "function (self time)"], lines(report.functions, FUNCTIONS_SHOWN)));
+  }
+  for (const line of bench.problems) console.log(`PROBLEM: ${line}`);
+}
+
+/** Time by name, greatest first; shares are of the time in which the process was busy. */
+export interface ProfileLine {
+  readonly name: string;
+  readonly share: number;
+  readonly us: number;
+}
+
+/** What a profile says. */
+export interface ProfileReport {
+  readonly busyUs: number;
+  readonly functions: readonly ProfileLine[];
+  readonly parts: readonly ProfileLine[];
+}
+
+/** Sums self time. `root` is cut from the addresses of our own files. */
+export function readProfile(profile: Profiler.Profile, root: string): ProfileReport {
+  const byId = new Map(profile.nodes.map((node) => [node.id, node]));
+  const functions = new Map<string, number>();
+  const parts = new Map<string, number>();
+  let busyUs = 0;
+  const add = (to: Map<string, number>, name: string, us: number) => to.set(name, (to.get(name) ?? 0) + us);
+  for (const [i, id] of (profile.samples ?? []).entries()) {
+    const node = byId.get(id);
+    const us = profile.timeDeltas?.[i] ?? 0;
+    if (node === undefined || node.callFrame.functionName === "(idle)") continue;
+    busyUs += us;
+    const { functionName, url, lineNumber } = node.callFrame;
+    const place = url.replace(/^file:\/\//, "").replace(`${root}/`, "");
+    // Lines count from 0 in profiles and from 1 in editors.
+    add(functions, `${functionName || "(anonymous)"}${place === "" ? "" : ` ${place}:${lineNumber + 1}`}`, us);
+    add(parts, partOf(place, functionName), us);
+  }
+  const lines = (from: Map<string, number>) =>
+    [...from].map(([name, us]) => ({ name, us, share: us / busyUs })).sort((a, b) => b.us - a.us);
+  return { busyUs, functions: lines(functions), parts: lines(parts) };
+}
+
+/** What a place belongs to: a file of ours, a package, a module of Node, or the engine itself. */
+function partOf(place: string, functionName: string): string {
+  const pack = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(place)?.[1];
+  if (pack !== undefined) return pack;
+  if (place.startsWith("node:")) return place.replace(/^node:internal\//, "node:").replace(/^(node:[^/]+).*$/, "$1");
+  return place === "" ? functionName : place;
+}

@@ -1,0 +1,201 @@
+/** What is measured: each subject as a running thing with ports and processes, and how to start it. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { Child } from "../child.ts";
+import { family } from "../cpu.ts";
+import { nginxConfig } from "./nginx.ts";
+
+/** The subjects, in the order of tables. */
+export type SubjectKey = "direct" | "nginx" | "outrigger" | "connect-node" | "portkey";
+
+/** A subject that runs. */
+export interface Subject {
+  readonly key: SubjectKey;
+  readonly version: string;
+  readonly port: { readonly http1: number; readonly http2: number };
+  /** Whether its callers' key must have been exchanged for the provider's. */
+  readonly exchangesKeys: boolean;
+  /** Headers that its callers add. */
+  readonly headers: readonly string[];
+  pids(): readonly number[];
+  /** Lines that it has logged for calls so far, or undefined if it logs none. */
+  logged(): number | undefined;
+  /** The process, if it answers messages. */
+  readonly child: Child | undefined;
+  stop(): Promise<void>;
+}
+
+/** Where and for whom a subject is started. */
+export interface Place {
+  /** A folder for its files. */
+  readonly folder: string;
+  readonly core: number;
+  readonly providerPort: number;
+  /** Where Portkey was installed, or undefined. */
+  readonly portkey: string | undefined;
+}
+
+/** Starts a subject. Says why it cannot, as an error. */
+export async function startSubject(key: Exclude<SubjectKey, "direct">, place: Place): Promise<Subject> {
+  mkdirSync(place.folder, { recursive: true });
+  switch (key) {
+    case "nginx":
+      return startNginx(place);
+    case "outrigger":
+      return startOurs(key, "outrigger/main.ts", place, true);
+    case "connect-node":
+      return startOurs(key, "connect-node/main.ts", place, true);
+    case "portkey":
+      return startPortkey(place);
+  }
+}
+
+/** No subject at all: callers talk to the provider. */
+export function direct(providerPort: number, provider: Child): Subject {
+  return {
+    key: "direct",
+    version: "",
+    port: { http1: providerPort, http2: 0 },
+    exchangesKeys: false,
+    headers: [],
+    pids: () => [provider.pid],
+    logged: () => undefined,
+    child: undefined,
+    stop: async () => {},
+  };
+}
+
+/** The version of nginx on this machine, or undefined. */
+export function nginxVersion(): string | undefined {
+  const found = spawnSync("nginx", ["-v"], { encoding: "utf8" });
+  return /nginx\/([\d.]+)/.exec(found.stderr ?? "")?.[1];
+}
+
+async function startNginx(place: Place): Promise<Subject> {
+  const ports = { http1: await freePort(), http2: await freePort() };
+  const config = join(place.folder, "nginx.conf");
+  writeFileSync(config, nginxConfig(place.folder, ports, place.providerPort));
+  const log = join(place.folder, "access.log");
+  const child = new Child("nginx", {
+    command: "nginx",
+    args: ["-p", place.folder, "-e", join(place.folder, "error.log"), "-c", config],
+    core: place.core,
+    output: join(place.folder, "output.log"),
+    messages: false,
+  });
+  await accepting(ports.http1, child);
+  return {
+    key: "nginx",
+    version: nginxVersion() ?? "",
+    port: ports,
+    exchangesKeys: false,
+    headers: [],
+    pids: () => family(child.pid),
+    logged: () => linesOf(log),
+    child: undefined,
+    stop: () => child.stop(),
+  };
+}
+
+async function startOurs(key: SubjectKey, file: string, place: Place, exchangesKeys: boolean): Promise<Subject> {
+  const log = join(place.folder, "calls.log");
+  const child = new Child(key, {
+    command: process.execPath,
+    args: [join(import.meta.dirname, file), String(place.providerPort), log],
+    core: place.core,
+    output: join(place.folder, "output.log"),
+    messages: true,
+    env: { NODE_ENV: "production" },
+  });
+  const port = await child.reply<{ http1: number; http2: number }>();
+  return {
+    key,
+    version: `Node ${process.versions.node}`,
+    port,
+    exchangesKeys,
+    headers: [],
+    pids: () => family(child.pid),
+    logged: () => linesOf(log),
+    child,
+    stop: () => child.stop(),
+  };
+}
+
+/** The version that was installed from npm for comparison. */
+export const PORTKEY_VERSION = "1.15.2";
+
+async function startPortkey(place: Place): Promise<Subject> {
+  if (place.portkey === undefined) throw new Error("not installed: run with --peers");
+  const port = await freePort();
+  const child = new Child("portkey", {
+    command: process.execPath,
+    args: [join(place.portkey, "node_modules/@portkey-ai/gateway/build/start-server.js"), "--headless", `--port=${port}`],
+    core: place.core,
+    output: join(place.folder, "output.log"),
+    messages: false,
+    env: { NODE_ENV: "production", TRUSTED_CUSTOM_HOSTS: "127.0.0.1,localhost" },
+  });
+  await accepting(port, child);
+  return {
+    key: "portkey",
+    version: `${PORTKEY_VERSION} on Node ${process.versions.node}`,
+    port: { http1: port, http2: 0 },
+    exchangesKeys: false,
+    headers: ["x-portkey-provider", "openai", "x-portkey-custom-host", `http://127.0.0.1:${place.providerPort}/v1`],
+    pids: () => family(child.pid),
+    logged: () => undefined,
+    child: undefined,
+    stop: () => child.stop(),
+  };
+}
+
+/** Installs Portkey's gateway into a folder outside the repository, with npm's own client. Returns why not, if it cannot. */
+export function installPortkey(folder: string): string | undefined {
+  mkdirSync(folder, { recursive: true });
+  if (existsSync(join(folder, "node_modules/@portkey-ai/gateway/build/start-server.js"))) return undefined;
+  writeFileSync(join(folder, "package.json"), '{ "private": true }');
+  const args = ["install", "--no-audit", "--no-fund", "--ignore-scripts", `@portkey-ai/gateway@${PORTKEY_VERSION}`];
+  const done = spawnSync("npm", args, { cwd: folder, encoding: "utf8", timeout: 180_000 });
+  return done.status === 0 ? undefined : (done.stderr || String(done.error)).trim().split("\n").slice(0, 3).join(" ");
+}
+
+/** A port that nothing listened on a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Waits until a port answers anything at all over HTTP. */
+async function accepting(port: number, child: Child): Promise<void> {
+  for (let tried = 0; tried < 10_000; tried++) {
+    if (child.exited) throw new Error("ended while starting");
+    try {
+      await (await fetch(`http://127.0.0.1:${port}/`)).arrayBuffer();
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+  throw new Error(`did not listen on port ${port} within 10 s`);
+}
+
+const counted = new Map<string, { bytes: number; lines: number }>();
+
+/** Lines of a growing file; what was counted before is not read again. */
+function linesOf(file: string): number {
+  if (!existsSync(file)) return 0;
+  const before = counted.get(file) ?? { bytes: 0, lines: 0 };
+  const size = statSync(file).size;
+  if (size < before.bytes) throw new Error(`${file} became shorter`);
+  const bytes = readFileSync(file).subarray(before.bytes, size);
+  let lines = before.lines;
+  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) lines++;
+  counted.set(file, { bytes: size, lines });
+  return lines;
+}
