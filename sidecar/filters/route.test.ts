@@ -1,10 +1,9 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Resources } from "../../proto/resources.ts";
 import { answerOf, chatRequest, makeCall } from "../../test/kit/call.ts";
 import { resourcesOf, routeOf } from "../../test/kit/policy.ts";
 import type { Call, CallConsumer, Next } from "../call.ts";
-import { compileRoute, patternTest } from "./route.ts";
+import { compileRoute } from "./route.ts";
 
 const someone: CallConsumer = { namespace: "default", name: "someone", team: "", routes: new Set() };
 
@@ -76,24 +75,3 @@ describe("route", () => {
     expect(() => routed({}, "x".repeat(10_000))).toThrow(/^.{1,300}$/);
   });
 });
-
-describe("patternTest", () => {
-  it("agrees with a regular expression on every pattern and name", () => {
-    const letters = fc.array(fc.constantFrom("a", "b", "*"), { maxLength: 8 }).map((list) => list.join(""));
-    fc.assert(
-      fc.property(letters, letters, (pattern, name) => {
-        const expression = new RegExp(`^${pattern.split("*").map(literal).join("[^]*")}$`);
-        expect(patternTest(pattern)(name)).toBe(expression.test(name));
-      }),
-      { numRuns: 3000 },
-    );
-  });
-
-  it("takes a time in proportion to the name, whatever the pattern", () => {
-    expect(patternTest(`${"*a".repeat(200)}*b`)("a".repeat(20_000))).toBe(false);
-  });
-});
-
-function literal(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
-}

@@ -1,6 +1,7 @@
 /** What a model name means: finds the route that answers to it for this consumer, and draws one of its targets. */
 import { Fault, FaultReason } from "../../proto/fault.ts";
 import { type ModelRoute, UnsupportedParams } from "../../proto/gen/outrigger/policy/v1/model_route_pb.ts";
+import { exactness, isPattern, matcher } from "../../proto/pattern.ts";
 import type { Resources } from "../../proto/resources.ts";
 import type { CallConsumer, CallTarget, Filter, ListedModel, Next, Random } from "../call.ts";
 
@@ -29,7 +30,7 @@ export function compileRoute(resources: Resources, sendTo: (namespace: string) =
     }
     const compiled = compileOne(route, sendTo(namespace));
     for (const model of route.spec?.match?.models ?? []) {
-      if (model.includes("*")) table.patterns.push({ fits: patternTest(model), length: model.length, route: compiled });
+      if (isPattern(model)) table.patterns.push({ fits: matcher(model), exactness: exactness(model), route: compiled });
       else {
         const routes = table.exact.get(model);
         if (routes === undefined) table.exact.set(model, [compiled]);
@@ -37,9 +38,9 @@ export function compileRoute(resources: Resources, sendTo: (namespace: string) =
       }
     }
   }
-  // A longer pattern says more; among equals the name decides, so that the order of files never does.
+  // A pattern that names more of what it fits goes before one that names less; among equals the name decides, so that the order of files never does.
   for (const table of tables.values()) {
-    table.patterns.sort((a, b) => b.length - a.length || (a.route.name < b.route.name ? -1 : 1));
+    table.patterns.sort((a, b) => b.exactness - a.exactness || (a.route.name < b.route.name ? -1 : 1));
   }
 
   function models(consumer: CallConsumer): ListedModel[] {
@@ -86,7 +87,7 @@ export function compileRoute(resources: Resources, sendTo: (namespace: string) =
 
 interface RouteTable {
   readonly exact: Map<string, CompiledRoute[]>;
-  readonly patterns: { readonly fits: (model: string) => boolean; readonly length: number; readonly route: CompiledRoute }[];
+  readonly patterns: { readonly fits: (model: string) => boolean; readonly exactness: number; readonly route: CompiledRoute }[];
 }
 
 interface CompiledRoute {
@@ -125,26 +126,6 @@ function compileOne(route: ModelRoute, sendTo: SendTo): CompiledRoute {
       if (drawn === undefined) throw new Error(`route ${name} has no target`);
       return drawn.target.model === "" ? { ...drawn.target, model } : drawn.target;
     },
-  };
-}
-
-/** A test for names against a pattern in which `*` stands for anything. Linear in the name: no regular expression is made of it. */
-export function patternTest(pattern: string): (name: string) => boolean {
-  const pieces = pattern.split("*");
-  const first = pieces[0] ?? "";
-  const last = pieces.at(-1) ?? "";
-  const middle = pieces.slice(1, -1).filter((piece) => piece !== "");
-  if (pieces.length === 1) return (name) => name === pattern;
-  return (name) => {
-    if (name.length < first.length + last.length || !name.startsWith(first) || !name.endsWith(last)) return false;
-    let at = first.length;
-    const end = name.length - last.length;
-    for (const piece of middle) {
-      const found = name.indexOf(piece, at);
-      if (found < 0 || found + piece.length > end) return false;
-      at = found + piece.length;
-    }
-    return true;
   };
 }
 

@@ -10,6 +10,15 @@ export interface LoadMeter {
   close(): void;
 }
 
+/** The figures that a meter looks at. */
+export interface Gauges {
+  /** The 99th percentile of the event loop's delay since the last look, in milliseconds. */
+  lagMs(): number;
+  /** The part of the heap that is in use, from 0 to 1. */
+  heapShare(): number;
+  close(): void;
+}
+
 /** Above this delay of the event loop, callers notice: a token that takes 20 ms to make would take three times as long to arrive. */
 const lagMaxMs = 50;
 
@@ -19,28 +28,44 @@ const lagSecondsMax = 2;
 /** The part of the heap that may be in use; beyond it the collector takes the time that calls need, and the process dies next. */
 const heapShareMax = 0.8;
 
-/** Starts to look. */
-export function meterLoad(clock: Clock): LoadMeter {
-  const delay = monitorEventLoopDelay({ resolution: 20 });
-  delay.enable();
-  let lagged = 0;
+/** Starts to look. `gauges` are this process's own unless given. */
+export function meterLoad(clock: Clock, gauges: Gauges = processGauges()): LoadMeter {
+  let laggedSeconds = 0;
   let full = false;
   let stop = clock.after(1000, look);
 
   function look(): void {
-    // The histogram counts from its own interval, which is no delay.
-    lagged = delay.percentile(99) / 1e6 - 20 > lagMaxMs ? lagged + 1 : 0;
-    delay.reset();
-    const heap = getHeapStatistics();
-    full = heap.used_heap_size > heap.heap_size_limit * heapShareMax;
+    laggedSeconds = gauges.lagMs() > lagMaxMs ? laggedSeconds + 1 : 0;
+    full = gauges.heapShare() > heapShareMax;
     stop = clock.after(1000, look);
   }
 
   return {
-    saturated: () => full || lagged >= lagSecondsMax,
+    saturated: () => full || laggedSeconds >= lagSecondsMax,
     close() {
       stop();
-      delay.disable();
+      gauges.close();
     },
+  };
+}
+
+/** How often the event loop is asked how late it is, in milliseconds. */
+const resolutionMs = 20;
+
+function processGauges(): Gauges {
+  const delay = monitorEventLoopDelay({ resolution: resolutionMs });
+  delay.enable();
+  return {
+    lagMs() {
+      // The histogram counts from its own interval, which is no delay.
+      const lagMs = delay.percentile(99) / 1e6 - resolutionMs;
+      delay.reset();
+      return lagMs;
+    },
+    heapShare() {
+      const heap = getHeapStatistics();
+      return heap.used_heap_size / heap.heap_size_limit;
+    },
+    close: () => delay.disable(),
   };
 }

@@ -1,0 +1,37 @@
+import { describe, expect, it } from "vitest";
+import { ManualClock } from "../../test/kit/clock.ts";
+import { meterLoad } from "./load.ts";
+
+describe("the load meter", () => {
+  it("finds an idle process free, looks every second, and leaves no timer behind", () => {
+    const clock = new ManualClock();
+    const meter = meterLoad(clock);
+    clock.advance(5_000);
+    expect(clock.waiting).toBe(1);
+    meter.close();
+    expect(clock.waiting).toBe(0);
+  });
+
+  it("calls a process saturated after two bad seconds in a row, and free after one good one", () => {
+    const clock = new ManualClock();
+    let lagMs = 0;
+    const meter = meterLoad(clock, { lagMs: () => lagMs, heapShare: () => 0.1, close: () => {} });
+    const second = (ms: number) => {
+      lagMs = ms;
+      clock.advance(1_000);
+      return meter.saturated();
+    };
+    expect([second(200), second(10), second(200), second(51), second(50), second(200)]).toEqual([false, false, false, true, false, false]);
+  });
+
+  it("calls a process saturated while its heap is nearly full", () => {
+    const clock = new ManualClock();
+    let heapShare = 0.81;
+    const meter = meterLoad(clock, { lagMs: () => 0, heapShare: () => heapShare, close: () => {} });
+    clock.advance(1_000);
+    expect(meter.saturated()).toBe(true);
+    heapShare = 0.8;
+    clock.advance(1_000);
+    expect(meter.saturated()).toBe(false);
+  });
+});
