@@ -185,7 +185,7 @@ export class Http1Exchange implements Exchange, Kept {
     // An answer that waits for the one before it on the same connection has no socket yet, and its caller is not to blame.
     const waiting = this.#response.socket === null ? 0 : this.#response.writableLength;
     if (this.#slowness.stalledMs(nowMs, waiting) > patience.writeStallMs) this.#cutOff(stalled(patience.writeStallMs));
-    else if (this.#ended && !this.#request.complete && this.#slowness.lingeredMs(nowMs) > patience.lingerMs) this.reset();
+    else if (this.#ended && !this.#request.complete && this.#slowness.lingeredMs(nowMs) > patience.lingerMs) this.#request.socket.destroy();
   }
 
   expel(): void {

@@ -13,7 +13,7 @@ import {
   type ServerOptions,
 } from "node:http2";
 import { connect, type Server, type Socket } from "node:net";
-import { Fault, FaultReason } from "../../proto/fault.ts";
+import { type Fault, FaultReason, faultKinds } from "../../proto/fault.ts";
 import type { Clock, House } from "../call.ts";
 import { cors } from "./cors.ts";
 import { bufferedBytesHigh, type Door, type Exchange, Http1Exchange, Http2Exchange } from "./exchange.ts";
@@ -124,7 +124,7 @@ class DoorListener implements Listener {
   readonly #keeper: Keeper;
   readonly #http2Options: ServerOptions;
   readonly #servers = new Set<Http1Server>();
-  readonly #sockets = new Set<Socket>();
+  readonly #connections = new Map<Socket, Connection>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #closing: Promise<void> | undefined;
 
@@ -186,7 +186,7 @@ class DoorListener implements Listener {
     await this.#emptied(this.#limits.lastWordsMs);
     stopWaiting();
     for (const session of this.#sessions) session.close();
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#connections.keys()) socket.destroy();
     await Promise.all(closed);
   }
 
@@ -211,7 +211,8 @@ class DoorListener implements Listener {
       requestTimeout: 0,
       keepAliveTimeout: limits.keepAliveMs,
       maxHeaderSize: limits.headBytesMax,
-      requireHostHeader: true,
+      // Node would answer without a word; that there is exactly one is checked below.
+      requireHostHeader: false,
       insecureHTTPParser: false,
       joinDuplicateHeaders: false,
       highWaterMark: bufferedBytesHigh,
@@ -227,8 +228,8 @@ class DoorListener implements Listener {
     if (serve === undefined) throw new Error("an HTTP server always listens for connections");
     server.removeAllListeners("connection");
     server.on("connection", (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on("close", () => this.#sockets.delete(socket));
+      this.#connections.set(socket, { lastAnswer: undefined, refused: false });
+      socket.on("close", () => this.#connections.delete(socket));
       new Sniffer(socket, this.#clock, limits.prefaceMs, (http2) => {
         if (http2) this.#takeHttp2(socket);
         else serve.call(server, socket);
@@ -237,7 +238,7 @@ class DoorListener implements Listener {
     server.on("request", (request: IncomingMessage, response: ServerResponse) => this.#takeHttp1(request, response, false));
     server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => this.#takeHttp1(request, response, true));
     server.on("connect", (_request: IncomingMessage, socket: Socket) => refuseRaw(socket, 405, "CONNECT is not taken here."));
-    server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => answerBroken(error, socket));
+    server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => this.#answerBroken(error, socket));
     return server;
   }
 
@@ -265,9 +266,37 @@ class DoorListener implements Listener {
   }
 
   #takeHttp1(request: IncomingMessage, response: ServerResponse, continueDue: boolean): void {
+    const connection = this.#connections.get(request.socket);
+    // What came in one piece with a request that was refused is not taken for a request of its own.
+    if (connection === undefined || connection.refused) return;
+    connection.lastAnswer = response;
     const wrong = wrongHttp1(request, this.#limits.headersMax);
-    if (wrong === undefined) this.#take(new Http1Exchange(request, response, this.#keeper, continueDue));
-    else refuseRaw(request.socket, wrong.status, wrong.message);
+    if (wrong === undefined) {
+      this.#take(new Http1Exchange(request, response, this.#keeper, continueDue));
+      return;
+    }
+    connection.refused = true;
+    const body = refusalBody(wrong.message);
+    response.writeHead(wrong.status, [...refusalHeaders, "content-length", String(Buffer.byteLength(body))]);
+    response.end(body);
+  }
+
+  /** Answers what could not be read as a request, and closes: where one request ends and the next begins is no longer known. */
+  #answerBroken(error: NodeJS.ErrnoException, socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    const last = connection?.lastAnswer;
+    // In the middle of an answer, whatever is written would be taken for a part of it; and an answer without a socket yet waits for
+    // one before it. A request whose own body is broken, and whose answer has not begun, is answered here.
+    const answering = last !== undefined && !last.writableFinished && (last.headersSent || last.socket === null);
+    if (connection === undefined || answering || !socket.writable || error.code === "ECONNRESET") {
+      socket.destroy();
+      return;
+    }
+    connection.refused = true;
+    if (error.code === "HPE_HEADER_OVERFLOW") refuseRaw(socket, 431, "The request's headers are too large.");
+    else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") refuseRaw(socket, 408, "The request's headers took too long.");
+    else if (error.code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") refuseRaw(socket, 413, "The request's chunk extensions are too large.");
+    else refuseRaw(socket, 400, `The request is not HTTP/1.1 as it should be: ${error.message.replace(/^Parse Error: /, "")}.`);
   }
 
   #take(exchange: Exchange): void {
@@ -289,6 +318,14 @@ class DoorListener implements Listener {
       exchange.reset();
     }
   }
+}
+
+/** What must be known of a connection to refuse what comes on it. */
+interface Connection {
+  /** The answer that was begun last. */
+  lastAnswer: ServerResponse | undefined;
+  /** Whether the connection is about to close, so that nothing more on it is read. */
+  refused: boolean;
 }
 
 type Http1Server = ReturnType<typeof createHttp1Server>;
@@ -359,21 +396,13 @@ function wrongHttp1(request: IncomingMessage, headersMax: number): { readonly st
     const name = rawHeaders[index] ?? "";
     if (name.length === 4 && name.toLowerCase() === "host") hosts += 1;
   }
-  if (hosts > 1) return { status: 400, message: "The request has more than one Host header." };
+  if (hosts > 1 || (hosts === 0 && httpVersion === "1.1"))
+    return { status: 400, message: `The request has ${hosts} Host headers and needs one.` };
   const coding = request.headers["transfer-encoding"];
   if (coding === undefined) return undefined;
   if (httpVersion !== "1.1") return { status: 400, message: "Transfer-Encoding belongs to HTTP/1.1." };
   if (coding.trim().toLowerCase() !== "chunked") return { status: 501, message: "The only Transfer-Encoding taken here is chunked." };
   return undefined;
-}
-
-/** Answers what could not be read as a request, and closes: where one request ends and the next begins is no longer known. */
-function answerBroken(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || error.code === "ECONNRESET") socket.destroy();
-  else if (error.code === "HPE_HEADER_OVERFLOW") refuseRaw(socket, 431, "The request's headers are too large.");
-  else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") refuseRaw(socket, 408, "The request's headers took too long.");
-  else if (error.code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") refuseRaw(socket, 413, "The request's chunk extensions are too large.");
-  else refuseRaw(socket, 400, `The request is not HTTP/1.1 as it should be: ${error.message.replace(/^Parse Error: /, "")}.`);
 }
 
 const reasonPhrases: ReadonlyMap<number, string> = new Map([
@@ -385,19 +414,28 @@ const reasonPhrases: ReadonlyMap<number, string> = new Map([
   [501, "Not Implemented"],
 ]);
 
-/** Refuses below every door, in the plainest JSON that SDKs of either format show, and closes the connection. */
+/** Refuses below every door, in a JSON that SDKs of either format show, and closes the connection. */
 function refuseRaw(socket: Socket, status: number, message: string): void {
-  const reason = new Fault(FaultReason.REQUEST_INVALID, message);
-  const body = JSON.stringify({
-    type: "error",
-    error: { type: "invalid_request_error", message: reason.message, param: null, code: null },
-  });
-  socket.end(
-    `HTTP/1.1 ${status} ${reasonPhrases.get(status) ?? "Refused"}\r\ncontent-type: application/json\r\n` +
-      `x-outrigger-reason: ${reason.kind.name}\r\nx-should-retry: false\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-    () => socket.destroySoon(),
-  );
+  const body = refusalBody(message);
+  const lines = [`HTTP/1.1 ${status} ${reasonPhrases.get(status) ?? "Refused"}`];
+  for (let index = 0; index + 1 < refusalHeaders.length; index += 2) lines.push(`${refusalHeaders[index]}: ${refusalHeaders[index + 1]}`);
+  lines.push(`content-length: ${Buffer.byteLength(body)}`);
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`, () => socket.destroySoon());
+}
+
+const refusalHeaders: readonly string[] = Object.freeze([
+  "content-type",
+  "application/json",
+  "x-outrigger-reason",
+  faultKinds[FaultReason.REQUEST_INVALID].name,
+  "x-should-retry",
+  "false",
+  "connection",
+  "close",
+]);
+
+function refusalBody(message: string): string {
+  return JSON.stringify({ type: "error", error: { type: "invalid_request_error", message, param: null, code: null } });
 }
 
 function listening(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
