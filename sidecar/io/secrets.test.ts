@@ -29,11 +29,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "outrigger-secrets-"));
   timers = [];
   warnings = [];
-  secrets = openSecrets({
-    environment: { KEY: "from-environment \n", EMPTY: " ", LINES: "a\nb" },
-    clock,
-    warn: (message, facts) => warnings.push(`${message} ${JSON.stringify(facts)}`),
-  });
+  const environment = { KEY: "from-environment \n", EMPTY: " ", LINES: "a\nb" };
+  secrets = openSecrets(environment, clock, (message, facts) => warnings.push(`${message} ${JSON.stringify(facts)}`));
 });
 
 afterEach(() => {

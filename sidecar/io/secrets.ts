@@ -16,14 +16,8 @@ const lookAgainMs = 5_000;
 /** Bytes of a secret at most: a header of more is refused by every server. */
 const bytesMax = 16 * 1024;
 
-/** What finding secrets takes. */
-export interface SecretParts {
-  /** The environment, read at start by whoever may. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly clock: Clock;
-  /** Hears that a file which was good is no longer, with a message that is safe to log. */
-  readonly warn: (message: string, facts: Readonly<Record<string, string>>) => void;
-}
+/** Hears that a file which was good is no longer, with a message that is safe to log. */
+export type WarnOfSecret = (message: string, facts: Readonly<Record<string, string>>) => void;
 
 /** Finds secrets, and keeps those from files fresh. */
 export interface Secrets {
@@ -35,8 +29,11 @@ export interface Secrets {
   close(): void;
 }
 
-/** Makes what finds secrets. Nothing runs until a file is asked for, and nothing once no policy uses one. */
-export function openSecrets({ environment, clock, warn }: SecretParts): Secrets {
+/**
+ * Makes what finds secrets. `environment` is what the process was started with. Nothing runs until a file is asked for, and nothing
+ * once no policy uses one.
+ */
+export function openSecrets(environment: Readonly<Record<string, string | undefined>>, clock: Clock, warn: WarnOfSecret): Secrets {
   // A policy holds its secrets, and once it is gone with its last call nobody looks at their files any more.
   const files = new Map<string, WeakRef<SecretFile>>();
   let cancelTimer: (() => void) | undefined;
@@ -129,7 +126,7 @@ function readFirst(path: string): SecretFile | { readonly missing: string } {
 }
 
 /** Looks whether a file has changed, and takes its new value if that is one. */
-async function lookAgain(file: SecretFile, warn: SecretParts["warn"]): Promise<void> {
+async function lookAgain(file: SecretFile, warn: WarnOfSecret): Promise<void> {
   let wrong: string;
   try {
     const before = signatureOf(await stat(file.path, { bigint: true }));

@@ -36,7 +36,7 @@ function watch() {
   return watchPolicy({
     compile: (resources, root) => compile(resources, root),
     clock,
-    tell: (outcome, cause) => told.push({ outcome, cause }),
+    told: (outcome, cause) => told.push({ outcome, cause }),
   });
 }
 
@@ -59,22 +59,22 @@ function problemOf(message: string, severity: Problem["severity"] = "error"): Pr
 }
 
 test("before the first policy every call is refused, and may be tried again", () => {
-  const { policy, status } = watch();
-  expect(status()).toEqual({ root: "", appliedAtMs: 0, resources: 0, swaps: 0, refusal: undefined });
-  const ask = () => policy().models(undefined);
+  const { current, status } = watch();
+  expect(status()).toEqual({ root: undefined, appliedAtMs: 0, resources: 0, swaps: 0, refusal: undefined });
+  const ask = () => current().models(undefined);
   expect(ask).toThrow(Fault);
   expect(ask).toThrow(expect.objectContaining({ reason: FaultReason.NO_HEALTHY_TARGET, retryable: true }));
 });
 
 test("a good offer is put in place whole, and the call that began before keeps its policy", () => {
-  const { policy, offer, status } = watch();
+  const { current, offer, status } = watch();
   offer(offerOf("one"));
-  const begun = policy();
+  const begun = current();
   nowMs = 5;
   compile = (_, root) => {
     nowMs += 3;
     // While the new one is made the old one holds.
-    expect(policy()).toBe(begun);
+    expect(current()).toBe(begun);
     return { policy: policyOf(root), problems: [] };
   };
   expect(offer(offerOf("two", [problemOf("mind this", "warning")]))).toEqual({
@@ -85,7 +85,7 @@ test("a good offer is put in place whole, and the call that began before keeps i
     tookMs: 3,
   });
   expect(begun.root).toBe("one");
-  expect(policy().root).toBe("two");
+  expect(current().root).toBe("two");
   expect(status()).toEqual({ root: "two", appliedAtMs: 1_000_008, resources: 1, swaps: 2, refusal: undefined });
 });
 
@@ -132,14 +132,14 @@ describe("the old policy keeps serving, and every reason is told, if", () => {
       ["This policy is in order, and yet no sidecar of this build can run it. The log has the cause."],
     ],
   ])("%s", (_, arrange, bad, messages) => {
-    const { policy, offer, status } = watch();
+    const { current, offer, status } = watch();
     offer(offerOf("good"));
     arrange();
     nowMs = 7;
     const outcome = offer(bad);
     expect(outcome).toMatchObject({ applied: false, root: "bad" });
     expect(outcome.applied ? [] : outcome.problems.map(({ message }) => message)).toEqual(messages);
-    expect(policy().root).toBe("good");
+    expect(current().root).toBe("good");
     expect(status()).toMatchObject({ root: "good", appliedAtMs: 1_000_000, swaps: 1, refusal: { root: "bad", atMs: 1_000_007 } });
     expect(told.map(({ outcome: { applied } }) => applied)).toEqual([true, false]);
     expect(JSON.stringify(told.map((each) => each.outcome))).not.toContain("CANARY");
@@ -179,15 +179,15 @@ test("what the compiler finds is told with its line", () => {
 });
 
 test("an edit taken back clears the refusal, and nothing is compiled or swapped", () => {
-  const { policy, offer, status } = watch();
+  const { current, offer, status } = watch();
   offer(offerOf("one"));
-  const held = policy();
+  const held = current();
   offer(offerOf("bad", [problemOf("wrong")]));
   compile = () => {
     throw new Error("not compiled again");
   };
   expect(offer(offerOf("one"))).toMatchObject({ applied: true, changed: false });
-  expect(policy()).toBe(held);
+  expect(current()).toBe(held);
   expect(status()).toMatchObject({ root: "one", swaps: 1, refusal: undefined });
 });
 
@@ -203,7 +203,7 @@ describe("an offer refused for what stands outside of it", () => {
   }
 
   test("is tried again until it passes, and told only when something is new", () => {
-    const { offer, policy } = watch();
+    const { offer, current } = watch();
     compile = noSecret;
     offer(offerOf("one"));
     fire();
@@ -214,7 +214,7 @@ describe("an offer refused for what stands outside of it", () => {
     expect(told).toHaveLength(2);
     compile = good;
     fire();
-    expect(policy().root).toBe("one");
+    expect(current().root).toBe("one");
     expect(told.map(({ outcome }) => outcome.applied)).toEqual([false, false, true]);
     expect(timers).toEqual([]);
   });
@@ -231,7 +231,7 @@ describe("an offer refused for what stands outside of it", () => {
     expect(timers).toHaveLength(1);
     watched.close();
     expect(timers).toEqual([]);
-    expect(watched.policy().root).toBe("two");
+    expect(watched.current().root).toBe("two");
   });
 
   test("an offer that is wrong in itself is not tried again", () => {

@@ -37,8 +37,8 @@ export type Outcome =
 
 /** What holds, and since when. Times are in milliseconds since 1970. */
 export interface PolicyStatus {
-  /** The root of the policy that holds, or empty if none does yet. */
-  readonly root: string;
+  /** The root of the policy that holds, or undefined if none does yet. */
+  readonly root: string | undefined;
   /** When it was applied; 0 if none was. */
   readonly appliedAtMs: number;
   /** How many resources it has. */
@@ -54,13 +54,13 @@ export interface WatchParts {
   readonly compile: (resources: Resources, root: string) => Compiled;
   readonly clock: Clock;
   /** Hears what became of each offer; of a repeated attempt only if that is something new. `cause` is for the log only. */
-  readonly tell: (outcome: Outcome, cause?: unknown) => void;
+  readonly told: (outcome: Outcome, cause?: unknown) => void;
 }
 
 /** Holds the policy. */
 export interface PolicyWatch {
   /** The policy that holds now. Before the first it is one that refuses every call. */
-  policy(): Policy;
+  current(): Policy;
   /** Takes an offer or refuses it. Never throws. */
   offer(offer: Offer): Outcome;
   status(): PolicyStatus;
@@ -69,9 +69,9 @@ export interface PolicyWatch {
 }
 
 /** Begins without a policy. */
-export function watchPolicy({ compile, clock, tell }: WatchParts): PolicyWatch {
+export function watchPolicy({ compile, clock, told }: WatchParts): PolicyWatch {
   let current = noPolicy;
-  let status: PolicyStatus = { root: "", appliedAtMs: 0, resources: 0, swaps: 0, refusal: undefined };
+  let status: PolicyStatus = { root: undefined, appliedAtMs: 0, resources: 0, swaps: 0, refusal: undefined };
   let cancelRetry: (() => void) | undefined;
 
   function offer(offered: Offer): Outcome {
@@ -103,12 +103,12 @@ export function watchPolicy({ compile, clock, tell }: WatchParts): PolicyWatch {
         : { ...status, refusal: undefined };
       current = policy;
     }
-    if (before === undefined || before.applied || !sameProblems(before.problems, problems) || outcome.applied) tell(outcome, cause);
+    if (before === undefined || before.applied || !sameProblems(before.problems, problems) || outcome.applied) told(outcome, cause);
     return outcome;
   }
 
   return {
-    policy: () => current,
+    current: () => current,
     offer,
     status: () => status,
     close() {
