@@ -35,6 +35,8 @@ export interface ReadRefusal {
   /** The request field that the provider blames, or undefined. */
   readonly field?: string | undefined;
   readonly retryAfterMs?: number | undefined;
+  /** Whether another attempt makes sense, where the provider said so. */
+  readonly retryable?: boolean | undefined;
 }
 
 /**
@@ -58,6 +60,7 @@ export function refusalFault(read: ReadRefusal): Fault {
     ...(status >= 400 && status <= 599 ? { httpStatus: status } : {}),
     ...(field === "" ? {} : { field }),
     ...(read.retryAfterMs === undefined ? {} : { retryAfterMs: read.retryAfterMs }),
+    ...(read.retryable === undefined ? {} : { retryable: read.retryable }),
   };
   return new Fault(refusal.reason, safeMessage(read.message, ownWords(refusal.reason, status)), details);
 }

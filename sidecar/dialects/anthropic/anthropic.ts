@@ -1,0 +1,24 @@
+/**
+ * The Anthropic dialect: the Messages API (https://docs.anthropic.com/en/api/messages) as a door speaks it and as a provider does.
+ *
+ * Reading order: `readRequest` and `writeRequest` are the way in, `readAnswer` and `writeAnswer` the way back, `readFault` and
+ * `writeFault` what happens instead.
+ */
+import type { ClientHalf, ServerHalf } from "../dialect.ts";
+import { readAnswer } from "./readAnswer.ts";
+import { readFault } from "./readFault.ts";
+import { readRequest } from "./readRequest.ts";
+import { writeAnswer } from "./writeAnswer.ts";
+import { writeFault } from "./writeFault.ts";
+import { type AnthropicOptions, requestWriter } from "./writeRequest.ts";
+
+export type { AnthropicModelRow } from "./models.ts";
+export type { AnthropicOptions } from "./writeRequest.ts";
+
+/** The half that a door uses. */
+export const anthropicServer: ServerHalf = Object.freeze({ dialect: "anthropic", readRequest, writeAnswer, writeFault });
+
+/** The half that a provider uses, for one endpoint. */
+export function anthropicClient(options: AnthropicOptions): ClientHalf {
+  return Object.freeze({ dialect: "anthropic", writeRequest: requestWriter(options), readAnswer, readFault });
+}
