@@ -11,7 +11,7 @@ import type { Lengths, Measured } from "./measure.ts";
 import { Bench } from "./measure.ts";
 import { profileRows } from "./profile.ts";
 import type { RowResult } from "./report.ts";
-import { table, tables, unitsPerS, us } from "./report.ts";
+import { cpuPerUnit, table, tables, unitsPerS, us } from "./report.ts";
 import type { Row } from "./rows.ts";
 import { ROWS } from "./rows.ts";
 import { spread } from "./statistic.ts";
@@ -26,6 +26,9 @@ const QUICK: Lengths = { warmMs: 150, windowMs: 400, pacedWindowMs: 1000, rateWi
 // V8 compiles what is hot within the first thousands of calls.
 const WARM_UP: Lengths = { warmMs: 0, windowMs: 700, pacedWindowMs: 700, rateWindowMs: 300 };
 const STARTS = 3;
+/** Rows that others' generators load too. */
+const CROSS_CHECKED = ["unary/nginx/openai/h1", "unary/outrigger/openai/h1", "unary/nginx/openai/h2", "unary/outrigger/grpc/h2"];
+const crossChecks: string[][] = [];
 const STREAMS_HELD = 1000;
 const CONNECTIONS_HELD = 10_000;
 
@@ -97,8 +100,12 @@ async function compare(): Promise<void> {
   }
   const running = rows.filter((row) => bench.subjects.has(row.subject));
   progress(`warming up ${running.length} rows`);
-  for (const row of running) if (row.subject !== "nginx" && row.subject !== "direct") await measured(row, WARM_UP, 0, []);
-  const results = running.map((row) => ({ row, rounds: [] as Measured[] }));
+  const results: { row: Row; rounds: Measured[] }[] = [];
+  for (const row of running) {
+    const { calls, events, reasons } = await measured(row, WARM_UP, 0, []);
+    if (calls + events > 0) results.push({ row, rounds: [] });
+    else missing.push(`${row.id} gave no answer: ${reasons[0] ?? "none came"}`);
+  }
   for (let round = 0; round < roundsCount; round++) {
     for (const result of results) {
       progress(`round ${round + 1} of ${roundsCount}: ${result.row.id}`);
@@ -106,9 +113,23 @@ async function compare(): Promise<void> {
     }
   }
   for (const [key, before] of footprints) footprints.set(key, { ...before, loadedBytes: bench.resident(key) });
+  if (!options.quick) for (const result of results) await crossChecked(result);
   await bench.compareLogs();
   progress("");
   print(results, footprints);
+}
+
+async function crossChecked(result: RowResult): Promise<void> {
+  const { row } = result;
+  if (!CROSS_CHECKED.includes(row.id)) return;
+  progress(`cross-check: ${row.id}`);
+  const found = await bench.crossCheck(row, 2);
+  if (found === undefined) {
+    missing.push(`${row.http === 2 ? "h2load" : "wrk"} is not installed: no cross-check of ${row.id}`);
+    return;
+  }
+  const ours = { cpu: spread(cpuPerUnit(result)).median, perS: spread(unitsPerS(result)).median };
+  crossChecks.push([row.id, found.tool, us(found.cpuUsPerCall), us(ours.cpu), us(found.callsPerS), us(ours.perS)]);
 }
 
 async function measured(row: Row, with_: Lengths, round: number, results: readonly RowResult[]): Promise<Measured> {
@@ -153,7 +174,10 @@ function subjectKeys(): Exclude<SubjectKey, "direct">[] {
   else found.push("nginx");
   found.push("outrigger", "connect-node");
   if (!options.peers) missing.push("Portkey's gateway was not asked for (--peers)");
-  else if (portkeyFolder() !== undefined) found.push("portkey");
+  else if (portkeyFolder() !== undefined) {
+    found.push("portkey");
+    missing.push(`Portkey's gateway ${PORTKEY_VERSION} answers streams with status 500 as installed: one line of the copy was repaired`);
+  }
   return found;
 }
 
@@ -183,6 +207,10 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
     us(limit),
   ]);
   console.log(`${tables(results)}\n\nStart and resident memory\n${table(heading, memory)}`);
+  if (crossChecks.length > 0) {
+    const crossHeading = ["row", "generator", "CPU us/call", "with ours", "calls/s", "with ours"];
+    console.log(`\nCross-check with other generators\n${table(crossHeading, crossChecks)}`);
+  }
   console.log(`\nTargets\n${table(["", "target", "seen", "at most"], verdictLines)}`);
   console.log(
     `\nMedians of ${roundsCount} rounds; ratios are taken within each round. CPU is user and system time of all threads of the subject.` +
@@ -207,6 +235,7 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
         targets,
         missing,
         problems: bench.problems,
+        crossChecks,
         footprints: Object.fromEntries(footprints),
         rows: results.map(({ row, rounds }) => ({ ...row, rounds })),
       },

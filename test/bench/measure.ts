@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { checkAnswer } from "./check.ts";
 import { Child } from "./child.ts";
 import { residentBytes } from "./cpu.ts";
+import type { CrossCheck } from "./crossCheck.ts";
+import { crossCheck } from "./crossCheck.ts";
 import type { Asked } from "./doors.ts";
 import { wireOf } from "./doors.ts";
 import type { Ask, Hold, HoldResult, Job, JobResult, Wire } from "./job.ts";
@@ -66,6 +68,9 @@ export class Bench {
       });
     const provider = ours("provider");
     const { port } = await provider.reply<{ port: number }>();
+    // The clients that check answers are loaded and compiled before anything is timed.
+    const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };
+    await checkAnswer("openai", asked, wireOf("openai", asked), port);
     return new Bench(bed, provider, ours("load"), port);
   }
 
@@ -192,6 +197,26 @@ export class Bench {
       const answered = this.#answered.get(key) ?? 0;
       if (lines !== undefined && lines < answered) this.problems.push(`${key}: ${answered} answers, but ${lines} lines in its log`);
     }
+  }
+
+  /** Loads a saturated row with another generator; undefined where that is not installed. */
+  async crossCheck(row: Row, seconds: number): Promise<CrossCheck | undefined> {
+    const subject = this.#subject(row);
+    const before = await this.#provider.reply<ProviderCounts>({});
+    const found = await crossCheck({
+      wire: wireFor(row, subject),
+      port: row.http === 2 ? subject.port.http2 : subject.port.http1,
+      pids: subject.pids(),
+      core: this.#bed.loadCore,
+      seconds,
+      folder: this.#bed.folder,
+    });
+    if (found === undefined) return undefined;
+    const asked = (await this.#provider.reply<ProviderCounts>({})).requests - before.requests;
+    if (asked < found.calls)
+      this.problems.push(`${row.id}: ${found.tool} counted ${found.calls} answers, but the provider was asked ${asked} times`);
+    this.#answered.set(subject.key, (this.#answered.get(subject.key) ?? 0) + found.calls);
+    return found;
   }
 
   /** Resident memory of a subject while connections or streams are held open, in bytes; undefined if they could not be held. */

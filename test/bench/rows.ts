@@ -88,11 +88,18 @@ export const ROWS: readonly Row[] = [
     ["outrigger", "grpc", 2, "paced/nginx/openai/h2"],
   ]),
   ...RATES.flatMap((ratePerS) => [
-    rated(ratePerS, "direct", "openai", 1, undefined),
+    // A direct call has no saturation of its own to take half of.
+    ...(ratePerS === "half" ? [] : [rated(ratePerS, "direct", "openai", 1, undefined)]),
     rated(ratePerS, "nginx", "openai", 1, undefined),
     rated(ratePerS, "nginx", "openai", 2, undefined),
     rated(ratePerS, "outrigger", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
     rated(ratePerS, "outrigger", "grpc", 2, `rate-${ratePerS}/nginx/openai/h2`),
+    ...(ratePerS === 300
+      ? [
+          rated(ratePerS, "connect-node", "grpc", 2, `rate-${ratePerS}/nginx/openai/h2`),
+          rated(ratePerS, "portkey", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
+        ]
+      : []),
   ]),
 ];
 

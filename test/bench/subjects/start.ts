@@ -132,7 +132,7 @@ async function startPortkey(place: Place): Promise<Subject> {
   const port = await freePort();
   const child = new Child("portkey", {
     command: process.execPath,
-    args: [join(place.portkey, "node_modules/@portkey-ai/gateway/build/start-server.js"), "--headless", `--port=${port}`],
+    args: [join(place.portkey, "node_modules/@portkey-ai/gateway/build/start-patched.js"), "--headless", `--port=${port}`],
     core: place.core,
     output: join(place.folder, "output.log"),
     messages: false,
@@ -152,14 +152,26 @@ async function startPortkey(place: Place): Promise<Subject> {
   };
 }
 
-/** Installs Portkey's gateway into a folder outside the repository, with npm's own client. Returns why not, if it cannot. */
+/**
+ * Installs Portkey's gateway into a folder outside the repository, with npm's own client, and repairs its streams. Returns why not, if it
+ * cannot.
+ */
 export function installPortkey(folder: string): string | undefined {
   mkdirSync(folder, { recursive: true });
-  if (existsSync(join(folder, "node_modules/@portkey-ai/gateway/build/start-server.js"))) return undefined;
+  const build = join(folder, "node_modules/@portkey-ai/gateway/build");
+  if (existsSync(join(build, "start-patched.js"))) return undefined;
   writeFileSync(join(folder, "package.json"), '{ "private": true }');
   const args = ["install", "--no-audit", "--no-fund", "--ignore-scripts", `@portkey-ai/gateway@${PORTKEY_VERSION}`];
   const done = spawnSync("npm", args, { cwd: folder, encoding: "utf8", timeout: 180_000 });
-  return done.status === 0 ? undefined : (done.stderr || String(done.error)).trim().split("\n").slice(0, 3).join(" ");
+  if (done.status !== 0) return (done.stderr || String(done.error)).trim().split("\n").slice(0, 3).join(" ");
+  // As installed, every stream from this provider is answered with status 500: headers of an answer from `fetch` are set, which are
+  // immutable. Streams are measured with that one place repaired; what was not broken takes the same way as before.
+  const text = readFileSync(join(build, "start-server.js"), "utf8");
+  const broken = "updateHeaders(e,t,a){return e.headers";
+  if (text.split(broken).length !== 2) return "the place that breaks its streams was not found";
+  const repaired = 'updateHeaders(e,t,a){try{e.headers.delete("x-none")}catch{e=new Response(e.body,e)}return e.headers';
+  writeFileSync(join(build, "start-patched.js"), text.replace(broken, repaired));
+  return undefined;
 }
 
 /** A port that nothing listened on a moment ago. */
