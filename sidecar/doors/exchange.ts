@@ -86,6 +86,7 @@ export class Http1Exchange implements Exchange, Kept {
   #status = 0;
   #headers = noHeaders;
   #headSent = false;
+  #written = 0;
   #ended = false;
   #over = false;
   #drained: (() => void) | undefined;
@@ -141,6 +142,7 @@ export class Http1Exchange implements Exchange, Kept {
   write(data: Uint8Array | string): boolean {
     if (!this.writable) return true;
     if (!this.#headSent) this.#sendHead(noHeaders);
+    this.#written += bytesOf(data);
     return this.#response.write(data) || this.#response.writableLength < bufferedBytesHigh;
   }
 
@@ -156,11 +158,12 @@ export class Http1Exchange implements Exchange, Kept {
     this.#ended = true;
     // An answer may come before its request was read; what is left of it is thrown away, for a while.
     if (!this.#request.complete) this.#request.resume();
+    const length = data === undefined ? 0 : bytesOf(data);
+    this.#written += length;
     if (this.#headSent) {
       this.#response.end(data);
       return;
     }
-    const length = data === undefined ? 0 : typeof data === "string" ? Buffer.byteLength(data) : data.byteLength;
     this.#sendHead(bodiless(this.#status) ? noHeaders : ["content-length", String(length)]);
     this.#response.end(data);
   }
@@ -184,7 +187,7 @@ export class Http1Exchange implements Exchange, Kept {
     }
     // An answer that waits for the one before it on the same connection has no socket yet, and its caller is not to blame.
     const waiting = this.#response.socket === null ? 0 : this.#response.writableLength;
-    if (this.#slowness.stalledMs(nowMs, waiting) > patience.writeStallMs) this.#cutOff(stalled(patience.writeStallMs));
+    if (this.#slowness.stalledMs(nowMs, this.#written, waiting) > patience.writeStallMs) this.#cutOff(stalled(patience.writeStallMs));
     else if (this.#ended && !this.#request.complete && this.#slowness.lingeredMs(nowMs) > patience.lingerMs) this.#request.socket.destroy();
   }
 
@@ -250,6 +253,7 @@ export class Http2Exchange implements Exchange, Kept {
   #headers = noHeaders;
   #trailers = false;
   #headSent = false;
+  #written = 0;
   #ended = false;
   #over = false;
   #drained: (() => void) | undefined;
@@ -307,6 +311,7 @@ export class Http2Exchange implements Exchange, Kept {
     if (!this.writable) return true;
     if (!this.#headSent) this.#sendHead(false);
     if (this.method === "HEAD") return true;
+    this.#written += bytesOf(data);
     this.#stream.write(data);
     // Node's own mark for a stream is 16 KiB, which would stop the provider for every burst.
     return this.#stream.writableLength < bufferedBytesHigh;
@@ -333,7 +338,10 @@ export class Http2Exchange implements Exchange, Kept {
     if (trailing) stream.once("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
     else if (this.#trailers) stream.once("wantTrailers", () => stream.sendTrailers({}));
     if (empty) stream.end();
-    else stream.end(data);
+    else {
+      this.#written += bytesOf(data);
+      stream.end(data);
+    }
   }
 
   reset(): void {
@@ -354,7 +362,8 @@ export class Http2Exchange implements Exchange, Kept {
       this.#incoming.check(nowMs);
       return;
     }
-    if (this.#slowness.stalledMs(nowMs, this.#stream.writableLength) > patience.writeStallMs) this.#cutOff(stalled(patience.writeStallMs));
+    if (this.#slowness.stalledMs(nowMs, this.#written, this.#stream.writableLength) > patience.writeStallMs)
+      this.#cutOff(stalled(patience.writeStallMs));
     else if (this.#ended && !this.#stream.readableEnded && this.#slowness.lingeredMs(nowMs) > patience.lingerMs) this.reset();
   }
 
@@ -471,14 +480,18 @@ class Incoming {
 
 /** Notices, from one look to the next, that a caller takes nothing of what waits for it. */
 class Slowness {
-  #waiting = 0;
+  #taken = 0;
   #sinceMs = Number.NaN;
   #endedMs = Number.NaN;
 
-  /** How long the caller has taken nothing, given the bytes that wait for it now. */
-  stalledMs(nowMs: number, waiting: number): number {
-    if (waiting === 0 || waiting < this.#waiting || Number.isNaN(this.#sinceMs)) this.#sinceMs = nowMs;
-    this.#waiting = waiting;
+  /**
+   * How long the caller has taken nothing, given the bytes that were written so far and those of them that wait. What waits may stay the
+   * same while much is taken, since more is written as soon as there is room.
+   */
+  stalledMs(nowMs: number, written: number, waiting: number): number {
+    const taken = written - waiting;
+    if (waiting === 0 || taken > this.#taken || Number.isNaN(this.#sinceMs)) this.#sinceMs = nowMs;
+    this.#taken = taken;
     return nowMs - this.#sinceMs;
   }
 
@@ -507,6 +520,10 @@ const endOfStream = Object.freeze({ endStream: true });
 const withTrailers = Object.freeze({ waitForTrailers: true });
 
 function ignore(): void {}
+
+function bytesOf(data: Uint8Array | string): number {
+  return typeof data === "string" ? Buffer.byteLength(data) : data.byteLength;
+}
 
 function single(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value.join(", ") : value;
