@@ -4,8 +4,9 @@
  * What a body means is the affair of the door's dialect, which arrives as an argument.
  */
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
-import { type Call, type CallNotes, type DoorName, type House, type ListedModel, Secret } from "../call.ts";
+import type { Call, CallNotes, DoorName, House, ListedModel, Secret } from "../call.ts";
 import type { AnswerWriter, ReadRequest, ServerHalf } from "../dialects/dialect.ts";
+import { credentialOf, traceparentOf } from "./caller.ts";
 import type { Exchange } from "./exchange.ts";
 import { inflateBody, isPlain } from "./inflate.ts";
 import { type AnswerHead, type AnswerTail, pump, type Refusal, type Rendering } from "./pump.ts";
@@ -110,13 +111,6 @@ export function findModel(house: House, credential: Secret | undefined, encodedN
   });
 }
 
-/** What the caller showed to prove who it is. SDKs differ in where they put it, so every door of plain HTTP looks in both places. */
-export function credentialOf(exchange: Exchange): Secret | undefined {
-  const bearer = /^bearer +(\S+) *$/i.exec(exchange.header("authorization") ?? "")?.[1];
-  const shown = bearer ?? exchange.header("x-api-key");
-  return shown === undefined || shown === "" ? undefined : new Secret(shown);
-}
-
 const jsonHead: readonly string[] = Object.freeze(["content-type", "application/json", "cache-control", "no-store"]);
 
 const sseHead: readonly string[] = Object.freeze([
@@ -157,7 +151,7 @@ function answer(house: House, exchange: Exchange, format: PlainFormat, id: strin
     nativeStreamUsage: read.streamUsage,
     validateOnly: false,
     credential: credentialOf(exchange),
-    traceparent: traceparentOf(exchange.header("traceparent")),
+    traceparent: traceparentOf(exchange),
     timeoutMs,
   };
   pump(house, exchange, parts, new PlainRendering(format, read, id));
@@ -246,9 +240,4 @@ function timeoutOf(header: string | undefined): number {
   throw new Fault(FaultReason.REQUEST_INVALID, "x-outrigger-timeout-ms must be a whole number of milliseconds, of ten digits at most.", {
     field: "x-outrigger-timeout-ms",
   });
-}
-
-/** The caller's trace context if it is one (W3C Trace Context section 3.2). */
-function traceparentOf(header: string | undefined): string | undefined {
-  return header !== undefined && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(header) ? header : undefined;
 }

@@ -86,11 +86,16 @@ export function callOf(parts: CallParts, signal: AbortSignal, startedAtMs: numbe
     traceparent: parts.traceparent,
     signal,
     startedAtMs,
-    deadlineAtMs: startedAtMs + (parts.timeoutMs > 2 * answerMarginMs ? parts.timeoutMs - answerMarginMs : parts.timeoutMs / 2),
+    deadlineAtMs: startedAtMs + untilDeadlineMs(parts.timeoutMs),
     consumer: undefined,
     target: undefined,
     notes: newNotes(parts.validateOnly),
   };
+}
+
+/** How long a call may take whose caller waits for so long, in milliseconds: the answer must arrive before the caller's own clock runs out. */
+export function untilDeadlineMs(timeoutMs: number): number {
+  return timeoutMs > 2 * answerMarginMs ? timeoutMs - answerMarginMs : timeoutMs / 2;
 }
 
 /** Why a call that has only just been made is not begun, or undefined if it may begin. */

@@ -1,0 +1,102 @@
+/**
+ * The two ways in which the hot methods answer, for the pump to drive: message by message, and whole.
+ */
+import { type DescMessage, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { type Batch, Collector } from "../../../proto/chat.ts";
+import { encodeEvents } from "../../../proto/encodeEvents.ts";
+import type { Fault } from "../../../proto/fault.ts";
+import {
+  type CreateChatCompletionResponse,
+  CreateChatCompletionResponseSchema,
+  StreamChatCompletionResponseSchema,
+} from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import type { Call } from "../../call.ts";
+import type { AnswerHead, AnswerTail, Refusal, Rendering } from "../pump.ts";
+import { envelopeHead, wrap, wrapText, writeHead } from "./envelope.ts";
+import { answerMetadata } from "./metadata.ts";
+import type { Wire } from "./wire.ts";
+
+/** Writes a stream: each batch of events is one message. */
+export class StreamAnswer implements Rendering {
+  readonly #wire: Wire;
+  readonly #requestId: string;
+
+  constructor(wire: Wire, requestId: string) {
+    this.#wire = wire;
+    this.#requestId = requestId;
+  }
+
+  head(call: Call): AnswerHead {
+    return this.#wire.head(answerMetadata(call.id, call.notes));
+  }
+
+  write(batch: Batch): Uint8Array | undefined {
+    if (batch.length === 0) return undefined;
+    if (this.#wire.json) {
+      const response = { $typeName: StreamChatCompletionResponseSchema.typeName, events: [...batch] };
+      return wrapText(0, toJsonString(StreamChatCompletionResponseSchema, response));
+    }
+    const bytes = encodeEvents(batch, envelopeHead, allocate);
+    writeHead(bytes, 0, bytes.byteLength - envelopeHead);
+    return bytes;
+  }
+
+  end(): AnswerTail {
+    return this.#wire.end(undefined);
+  }
+
+  refuse(fault: Fault, call: Call): Refusal {
+    return this.#wire.refuse(fault, call.id, answerMetadata(call.id, call.notes));
+  }
+
+  fail(fault: Fault): AnswerTail {
+    return this.#wire.fail(fault, this.#requestId);
+  }
+}
+
+/** Writes a whole answer at its end: the fold of the same stream. */
+export class UnaryAnswer implements Rendering {
+  readonly #wire: Wire;
+  readonly #requestId: string;
+  readonly #collector = new Collector();
+
+  constructor(wire: Wire, requestId: string) {
+    this.#wire = wire;
+    this.#requestId = requestId;
+  }
+
+  head(call: Call): AnswerHead {
+    return this.#wire.head(answerMetadata(call.id, call.notes));
+  }
+
+  write(batch: Batch): undefined {
+    this.#collector.add(batch);
+    return undefined;
+  }
+
+  end(): AnswerTail {
+    const response: CreateChatCompletionResponse = {
+      $typeName: CreateChatCompletionResponseSchema.typeName,
+      chat: this.#collector.response,
+    };
+    return this.#wire.end(wholeMessage(this.#wire, CreateChatCompletionResponseSchema, response));
+  }
+
+  refuse(fault: Fault, call: Call): Refusal {
+    return this.#wire.refuse(fault, call.id, answerMetadata(call.id, call.notes));
+  }
+
+  fail(fault: Fault): AnswerTail {
+    return this.#wire.fail(fault, this.#requestId);
+  }
+}
+
+function wholeMessage(wire: Wire, schema: DescMessage, message: CreateChatCompletionResponse): Uint8Array | string {
+  if (!wire.json) return wire.enveloped ? wrap(0, toBinary(schema, message)) : toBinary(schema, message);
+  const json = toJsonString(schema, message);
+  return wire.enveloped ? wrapText(0, json) : json;
+}
+
+function allocate(length: number): Uint8Array {
+  return Buffer.allocUnsafe(length);
+}

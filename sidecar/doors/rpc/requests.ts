@@ -1,0 +1,126 @@
+/**
+ * Reads request messages, as bytes or as JSON, and refuses what is not one in words that say where it is wrong.
+ */
+import { type DescField, type DescMessage, fromBinary, fromJson, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
+import { Fault, FaultReason, type FieldViolation } from "../../../proto/fault.ts";
+import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { validateChat } from "../../../proto/validateChat.ts";
+import { decodeJson, isObject, JSON_DEPTH_MAX, JsonError, type JsonObject, parseObject } from "../../framing/json.ts";
+
+/** Messages within each other at most, in either form: deeper is no conversation, and whoever walks through them stays safe. */
+export const messageDepthMax = JSON_DEPTH_MAX;
+
+/** Reads one message. Throws `REQUEST_INVALID`, with the field's path where one is at fault. */
+export function readMessage<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array, json: boolean): MessageShape<Desc> {
+  return json ? readJson(schema, bytes) : readBinary(schema, bytes);
+}
+
+/** The conversation of a request, checked against the rules. Throws `REQUEST_INVALID` with the first fields that break them. */
+export function checkedChat(chat: ChatRequest | undefined): ChatRequest {
+  const violations = validateChat(chat, "chat");
+  if (chat === undefined || violations.length > 0) throw broken(violations);
+  return chat;
+}
+
+function readBinary<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
+  try {
+    return fromBinary(schema, bytes, { recursionLimit: messageDepthMax });
+  } catch (caught) {
+    // The reader's words say what is wrong with the bytes, and hold none of them.
+    const what = caught instanceof Error ? caught.message : "it cannot be decoded";
+    throw new Fault(FaultReason.REQUEST_INVALID, `The request is not a ${schema.typeName}: ${what.slice(0, 200)}.`);
+  }
+}
+
+function readJson<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
+  let json: JsonObject;
+  try {
+    json = parseObject(decodeJson(bytes));
+  } catch (caught) {
+    if (!(caught instanceof JsonError)) throw caught;
+    throw new Fault(FaultReason.REQUEST_INVALID, `${caught.message} (at character ${caught.offset}).`);
+  }
+  try {
+    return fromJson(schema, json as JsonValue, jsonRead);
+  } catch {
+    // The reader's own words may quote what the caller sent, and do not say where it stood.
+    const found = whatIsWrong(schema, json, "");
+    if (found === undefined) throw new Fault(FaultReason.REQUEST_INVALID, `The request is not the JSON of a ${schema.typeName}.`);
+    throw broken([found]);
+  }
+}
+
+const jsonRead = Object.freeze({ ignoreUnknownFields: false, recursionLimit: messageDepthMax });
+
+function broken(violations: readonly FieldViolation[]): Fault {
+  const [first] = violations;
+  if (first === undefined) throw new Error("a request is refused for a reason");
+  const more = violations.length === 1 ? "." : `, and ${violations.length - 1} more.`;
+  return new Fault(FaultReason.REQUEST_INVALID, `${first.field} ${first.message}${more}`, { field: first.field, violations });
+}
+
+/** The first member, in the order of the text, that the schema has no place for; looked for only once reading has failed. */
+function whatIsWrong(schema: DescMessage, json: JsonObject, at: string): FieldViolation | undefined {
+  for (const [name, value] of Object.entries(json)) {
+    const field = schema.fields.find((candidate) => candidate.jsonName === name || candidate.name === name);
+    if (field === undefined) return { field: joined(at, shown(name)), message: `is not a field of ${schema.typeName}` };
+    const found = wrongWithin(field, value, joined(at, field.name));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function wrongWithin(field: DescField, value: unknown, at: string): FieldViolation | undefined {
+  if (field.fieldKind === "message" && isObject(value)) {
+    const found = whatIsWrong(field.message, value, at);
+    if (found !== undefined) return found;
+  }
+  if (field.fieldKind === "list" && field.listKind === "message" && Array.isArray(value)) {
+    for (const [index, element] of value.entries()) {
+      const place = `${at}[${index}]`;
+      if (!isObject(element)) return { field: place, message: `must be an object, a ${field.message.typeName}` };
+      const found = whatIsWrong(field.message, element, place);
+      if (found !== undefined) return found;
+    }
+  }
+  try {
+    fromJson(field.parent, { [field.jsonName]: value } as JsonValue, jsonRead);
+    return undefined;
+  } catch {
+    return { field: at, message: `must be ${expected(field)}` };
+  }
+}
+
+function expected(field: DescField): string {
+  switch (field.fieldKind) {
+    case "message":
+      return `an object, a ${field.message.typeName}`;
+    case "list":
+      return "an array of values of its kind";
+    case "map":
+      return "an object with values of its kind";
+    case "enum":
+      return `the name of a value of ${field.enum.typeName}`;
+    case "scalar":
+      return `a value of the protobuf type ${scalarNames.get(field.scalar) ?? "given in the schema"}`;
+  }
+}
+
+/** The names of protobuf's scalar types, by their numbers in `google.protobuf.FieldDescriptorProto.Type`. */
+const scalarNames: ReadonlyMap<number, string> = new Map([
+  [1, "double"],
+  [3, "int64"],
+  [5, "int32"],
+  [8, "bool"],
+  [9, "string"],
+  [12, "bytes"],
+]);
+
+function joined(at: string, name: string): string {
+  return at === "" ? name : `${at}.${name}`;
+}
+
+/** A name that came from outside, so much of it that it can be recognised. */
+function shown(name: string): string {
+  return /^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(name) ? name : JSON.stringify(name.slice(0, 64));
+}
