@@ -82,8 +82,8 @@ export interface WholeAnswer {
   readonly trailers: IncomingHttpHeaders;
 }
 
-/** Reads the first answer in what came over HTTP/1.1; undefined while it is not whole. */
-export function readAnswer(received: string): WholeAnswer | undefined {
+/** Reads the first answer in what came over HTTP/1.1; undefined while it is not whole. The answer to `HEAD` is a head alone. */
+export function readAnswer(received: string, method = "GET"): WholeAnswer | undefined {
   const end = received.indexOf("\r\n\r\n");
   if (end === -1) return undefined;
   const [statusLine = "", ...lines] = received.slice(0, end).split("\r\n");
@@ -95,6 +95,7 @@ export function readAnswer(received: string): WholeAnswer | undefined {
   const rest = received.slice(end + 4);
   const length = headers["content-length"];
   const status = Number(statusLine.split(" ")[1]);
+  if (method === "HEAD") return { status, headers, body: rest, trailers: {} };
   if (headers["transfer-encoding"] === "chunked") {
     const body = unchunk(rest);
     return body === undefined ? undefined : { status, headers, body, trailers: {} };
@@ -132,7 +133,7 @@ export async function request1(
   connection.send(`${method} ${path} HTTP/1.1\r\n${all.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`);
   if (bytes.byteLength > 0) connection.send(bytes);
   const received = await connection.end();
-  const answer = readAnswer(received);
+  const answer = readAnswer(received, method);
   if (answer === undefined) throw new Error(`the answer is not whole: ${received.slice(0, 2000)}`);
   return answer;
 }

@@ -1,0 +1,77 @@
+import { expect, test } from "vitest";
+import { ManualClock } from "../../test/kit/clock.ts";
+import { Keeper, type Kept, usualPatience } from "./keeper.ts";
+
+class Guest implements Kept {
+  looks: number[] = [];
+  expelled = 0;
+
+  check(nowMs: number): void {
+    this.looks.push(nowMs);
+  }
+
+  expel(): void {
+    this.expelled += 1;
+  }
+}
+
+test("looks at whoever is here, and sleeps when nobody is", () => {
+  const clock = new ManualClock();
+  const keeper = new Keeper(clock, usualPatience);
+  expect(clock.waiting).toBe(0);
+  const guests = [new Guest(), new Guest()];
+  for (const guest of guests) keeper.enter(guest);
+  expect(clock.waiting).toBe(1);
+  clock.advance(2 * usualPatience.sweepMs);
+  expect(guests.map(({ looks }) => looks.length)).toEqual([2, 2]);
+  for (const guest of guests) keeper.leave(guest);
+  clock.advance(usualPatience.sweepMs);
+  expect(guests.map(({ looks }) => looks.length)).toEqual([2, 2]);
+  expect(clock.waiting).toBe(0);
+  keeper.enter(new Guest());
+  expect(clock.waiting).toBe(1);
+});
+
+test("one that leaves while all are looked at takes nobody with it", () => {
+  const clock = new ManualClock();
+  const keeper = new Keeper(clock, usualPatience);
+  const last = new Guest();
+  const leaver: Kept = { check: () => keeper.leave(leaver), expel: () => {} };
+  keeper.enter(leaver);
+  keeper.enter(last);
+  clock.advance(usualPatience.sweepMs);
+  expect(last.looks).toHaveLength(1);
+  expect(keeper.openCount).toBe(1);
+});
+
+test("has so much room and no more", () => {
+  const keeper = new Keeper(new ManualClock(), { ...usualPatience, bodyBytesHeldMax: 10 });
+  expect(keeper.hold(6)).toBe(true);
+  expect(keeper.hold(5)).toBe(false);
+  expect(keeper.hold(4)).toBe(true);
+  keeper.release(6);
+  expect(keeper.bodyBytesHeld).toBe(4);
+  expect(keeper.hold(6)).toBe(true);
+});
+
+test("tells once when the last has left, and at once if nobody is here", () => {
+  const keeper = new Keeper(new ManualClock(), usualPatience);
+  let told = 0;
+  const count = () => {
+    told += 1;
+  };
+  keeper.whenEmpty(count);
+  expect(told).toBe(1);
+  const guests = [new Guest(), new Guest()];
+  for (const guest of guests) keeper.enter(guest);
+  keeper.whenEmpty(count);
+  keeper.expelAll();
+  expect(guests.map(({ expelled }) => expelled)).toEqual([1, 1]);
+  for (const guest of guests) {
+    expect(told).toBe(1);
+    keeper.leave(guest);
+  }
+  expect(told).toBe(2);
+  keeper.leave(new Guest());
+  expect(told).toBe(2);
+});
