@@ -6,6 +6,7 @@
 export type ProblemId =
   // What stands in one file.
   | "policy/unreadable-file"
+  | "policy/no-resources"
   | "policy/too-large"
   | "policy/syntax"
   | "policy/duplicate-key"
