@@ -36,7 +36,7 @@ export interface Exchange {
   head(status: number, headers: readonly string[], trailers?: boolean): void;
   /** Writes a piece of the body. False says: wait for `drained` before the next. */
   write(data: Uint8Array | string): boolean;
-  /** Calls `then` once, when what was written has been taken. */
+  /** Calls `then` once, when what was written has been taken. To be asked right after a write that said false. */
   drained(then: () => void): void;
   /** Writes the last piece and, over HTTP/2, the trailers: names in lower case and values, in turn. */
   end(data?: Uint8Array | string, trailers?: readonly string[]): void;
@@ -63,9 +63,6 @@ export interface Door {
   open(exchange: Exchange): void;
 }
 
-/** Bytes that may wait for a caller that reads slowly; then the provider is no longer read. */
-export const bufferedBytesHigh = 64 * 1024; // about 200 events: enough to ride out a pause, little enough for thousands of streams
-
 const noHeaders: readonly string[] = Object.freeze([]);
 const noBytes = new Uint8Array(0);
 
@@ -90,8 +87,10 @@ export class Http1Exchange implements Exchange, Kept {
   #ended = false;
   #over = false;
   #drained: (() => void) | undefined;
-  #drainHeard = false;
   #gone: ((fault: Fault) => void) | undefined;
+  readonly #flushed = (error?: Error | null) => {
+    if (error === undefined || error === null) this.#tellDrained();
+  };
 
   /** `continueDue` says that the caller waits for `100 Continue` before it sends the body. */
   constructor(request: IncomingMessage, response: ServerResponse, keeper: Keeper, continueDue: boolean) {
@@ -142,15 +141,19 @@ export class Http1Exchange implements Exchange, Kept {
   write(data: Uint8Array | string): boolean {
     if (!this.writable) return true;
     if (!this.#headSent) this.#sendHead(noHeaders);
-    this.#written += bytesOf(data);
-    return this.#response.write(data) || this.#response.writableLength < bufferedBytesHigh;
+    const bytes = bytesOf(data);
+    this.#written += bytes;
+    if (this.#response.writableLength + bytes < this.#keeper.bufferedBytesHigh) {
+      this.#response.write(data);
+      return true;
+    }
+    // The mark is ours and not Node's, so it is this piece's own leaving that tells when there is room, not Node's `drain`.
+    this.#response.write(data, this.#flushed);
+    return false;
   }
 
   drained(then: () => void): void {
     this.#drained = then;
-    if (this.#drainHeard) return;
-    this.#drainHeard = true;
-    this.#response.on("drain", () => this.#tellDrained());
   }
 
   end(data?: Uint8Array | string): void {
@@ -202,7 +205,8 @@ export class Http1Exchange implements Exchange, Kept {
   }
 
   #sendHead(more: readonly string[]): void {
-    const close = this.#keeper.draining ? closing : noHeaders;
+    // A caller that was not told to send its body may or may not do so now, and nobody could tell where the next request begins.
+    const close = this.#keeper.draining || this.#continueDue ? closing : noHeaders;
     this.#response.writeHead(this.#status, [...this.#headers, ...this.extraHeaders, ...more, ...close]);
     this.#headSent = true;
   }
@@ -257,8 +261,10 @@ export class Http2Exchange implements Exchange, Kept {
   #ended = false;
   #over = false;
   #drained: (() => void) | undefined;
-  #drainHeard = false;
   #gone: ((fault: Fault) => void) | undefined;
+  readonly #flushed = (error?: Error | null) => {
+    if (error === undefined || error === null) this.#tellDrained();
+  };
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, keeper: Keeper) {
     this.#stream = stream;
@@ -311,17 +317,18 @@ export class Http2Exchange implements Exchange, Kept {
     if (!this.writable) return true;
     if (!this.#headSent) this.#sendHead(false);
     if (this.method === "HEAD") return true;
-    this.#written += bytesOf(data);
-    this.#stream.write(data);
-    // Node's own mark for a stream is 16 KiB, which would stop the provider for every burst.
-    return this.#stream.writableLength < bufferedBytesHigh;
+    const bytes = bytesOf(data);
+    this.#written += bytes;
+    if (this.#stream.writableLength + bytes < this.#keeper.bufferedBytesHigh) {
+      this.#stream.write(data);
+      return true;
+    }
+    this.#stream.write(data, this.#flushed);
+    return false;
   }
 
   drained(then: () => void): void {
     this.#drained = then;
-    if (this.#drainHeard) return;
-    this.#drainHeard = true;
-    this.#stream.on("drain", () => this.#tellDrained());
   }
 
   end(data?: Uint8Array | string, trailers?: readonly string[]): void {

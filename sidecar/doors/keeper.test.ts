@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { ManualClock } from "../../test/kit/clock.ts";
-import { Keeper, type Kept, usualPatience } from "./keeper.ts";
+import { bufferedBytesHigh, Keeper, type Kept, usualPatience } from "./keeper.ts";
 
 class Guest implements Kept {
   looks: number[] = [];
@@ -52,6 +52,18 @@ test("has so much room and no more", () => {
   keeper.release(6);
   expect(keeper.bodyBytesHeld).toBe(4);
   expect(keeper.hold(6)).toBe(true);
+});
+
+test("shares out what may wait for slow callers", () => {
+  const keeper = new Keeper(new ManualClock(), { ...usualPatience, bufferedBytesMax: 4 * bufferedBytesHigh });
+  const marks: number[] = [];
+  for (let guests = 0; guests < 200; guests += 1) {
+    marks.push(keeper.bufferedBytesHigh);
+    keeper.enter(new Guest());
+  }
+  expect(marks.slice(0, 5)).toEqual(Array.from({ length: 5 }, () => bufferedBytesHigh));
+  expect(marks[8]).toBe(bufferedBytesHigh / 2);
+  expect(marks[199]).toBe(4096);
 });
 
 test("tells once when the last has left, and at once if nobody is here", () => {

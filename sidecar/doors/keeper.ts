@@ -6,6 +6,12 @@
  */
 import type { Clock } from "../call.ts";
 
+/** Bytes of one answer that may wait for a caller that reads slowly; then its provider is no longer read. */
+export const bufferedBytesHigh = 64 * 1024; // about 200 events: enough to ride out a pause
+
+/** With many answers open each may keep less, but never less than this: below, every event would stop and start its provider. */
+const bufferedBytesLow = 4 * 1024;
+
 /** How long callers may take, and how much they may hold. */
 export interface Patience {
   /** How often open exchanges are looked at, and so how late a slow caller may be noticed. */
@@ -20,6 +26,8 @@ export interface Patience {
   readonly lingerMs: number;
   /** Bytes of request bodies held at one time in the whole process. */
   readonly bodyBytesHeldMax: number;
+  /** Bytes of answers that wait for slow callers at one time in the whole process. */
+  readonly bufferedBytesMax: number;
 }
 
 /** What holds unless a listener is told otherwise. */
@@ -30,6 +38,7 @@ export const usualPatience: Patience = Object.freeze({
   writeStallMs: 30_000, // a laptop that changes networks is back by then
   lingerMs: 5_000, // enough for the caller to read the refusal before its connection is cut, which would take the refusal with it
   bodyBytesHeldMax: 256 * 1024 * 1024, // 25 bodies of the largest size at once; more would press on the memory of the pod
+  bufferedBytesMax: 64 * 1024 * 1024, // a thousand callers that read nothing have their whole share; more of them share what there is
 });
 
 /** An exchange, as its keeper sees it. */
@@ -59,6 +68,12 @@ export class Keeper {
   /** How many exchanges are open. */
   get openCount(): number {
     return this.#open.size;
+  }
+
+  /** How many bytes may wait for the caller of each exchange. */
+  get bufferedBytesHigh(): number {
+    const share = this.patience.bufferedBytesMax / this.#open.size;
+    return share >= bufferedBytesHigh ? bufferedBytesHigh : Math.max(bufferedBytesLow, share);
   }
 
   /** How many bytes of request bodies are held. */

@@ -357,6 +357,7 @@ describe("limits of HTTP/1.1", () => {
     large.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\nExpect: 100-continue\r\n\r\n");
     await large.until("REQUEST_TOO_LARGE");
     expect(large.received).not.toContain("100 Continue");
+    expect(readAnswer(await large.end())?.headers.connection).toBe("close");
   });
 });
 

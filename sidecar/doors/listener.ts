@@ -16,8 +16,8 @@ import { connect, type Server, type Socket } from "node:net";
 import { type Fault, FaultReason, faultKinds } from "../../proto/fault.ts";
 import type { Clock, House } from "../call.ts";
 import { cors } from "./cors.ts";
-import { bufferedBytesHigh, type Door, type Exchange, Http1Exchange, Http2Exchange } from "./exchange.ts";
-import { Keeper, type Patience, usualPatience } from "./keeper.ts";
+import { type Door, type Exchange, Http1Exchange, Http2Exchange } from "./exchange.ts";
+import { bufferedBytesHigh, Keeper, type Patience, usualPatience } from "./keeper.ts";
 import { nothingHere } from "./plain.ts";
 
 /** What a listener needs. */

@@ -6,8 +6,8 @@ import { ManualClock } from "../../test/kit/clock.ts";
 import { FakeHouse, HandAnswer, heartbeatBatch, testDialect, textBatch } from "../../test/kit/house.ts";
 import { answer2, RawConnection, readAnswer, request1, request2, session2, settled, until } from "../../test/kit/sockets.ts";
 import type { Call } from "../call.ts";
-import { bufferedBytesHigh, type Exchange } from "./exchange.ts";
-import { usualPatience } from "./keeper.ts";
+import type { Exchange } from "./exchange.ts";
+import { bufferedBytesHigh, usualPatience } from "./keeper.ts";
 import { createListener } from "./listener.ts";
 import { type CallParts, pump, type Rendering } from "./pump.ts";
 

@@ -9,7 +9,8 @@ import type { Batch, NativeRequest } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import type { ChatRequest } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type Call, type DoorName, type House, newNotes, type Secret } from "../call.ts";
-import { bufferedBytesHigh, type Exchange } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
+import { bufferedBytesHigh } from "./keeper.ts";
 
 /** What a door read of a call. The fields are those of `Call`. */
 export interface CallParts {
