@@ -8,8 +8,10 @@ import { type DestinationStream, type Logger, pino } from "pino";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { type Fault, FaultReason } from "../../proto/fault.ts";
 import { FinishReasonSchema, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { problemText } from "../../proto/resources/problem.ts";
 import type { DoorName } from "../call.ts";
 import type { CallRecord } from "../filters/record.ts";
+import type { Outcome } from "../policy/watch.ts";
 
 /** What the telemetry of one sidecar is set to. */
 export interface TelemetrySettings {
@@ -24,8 +26,8 @@ export interface Telemetry {
   readonly log: Logger;
   write(record: CallRecord): void;
   refused(door: DoorName, requestId: string, fault: Fault): void;
-  /** Counts an offer of policy. */
-  policyApplied(outcome: "applied" | "refused"): void;
+  /** Writes and counts what became of an offer of policy. Problems are safe to write: none repeats a secret. */
+  policyOffered(outcome: Outcome, cause?: unknown): void;
   /** All metrics in Prometheus' text format, and its media type. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -115,8 +117,16 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
       requests.inc({ door, route: "", provider: "", code: fault.kind.code, reason: fault.kind.name });
       log.warn({ request_id: requestId, door, code: fault.kind.code, reason: fault.kind.name, field: fault.field }, "refused");
     },
-    policyApplied(outcome) {
-      policies.inc({ result: outcome });
+    policyOffered(outcome, cause) {
+      policies.inc({ result: outcome.applied ? "applied" : "refused" });
+      const root = outcome.root.slice(0, 12);
+      if (outcome.applied) {
+        if (outcome.changed) log.info({ root, took_ms: round(outcome.tookMs) }, "policy applied");
+        for (const warning of outcome.warnings) log.warn({ root, problem: problemText(warning) }, "policy warning");
+        return;
+      }
+      const kept = "policy refused; what held before still holds";
+      log.error({ root, problems: outcome.problems.map(problemText), cause: cause instanceof Error ? cause.name : undefined }, kept);
     },
     async metrics() {
       return { contentType: registry.contentType, text: await registry.metrics() };

@@ -1,0 +1,134 @@
+/** Builds one sidecar: every part is made here and handed what it needs. Nothing is decided here. */
+import { hash } from "node:crypto";
+import { type DestinationStream, pino } from "pino";
+import type { House } from "./call.ts";
+import { anthropicServer } from "./dialects/anthropic/anthropic.ts";
+import { openAiServer } from "./dialects/openai/openai.ts";
+import { anthropicDoor } from "./doors/anthropic.ts";
+import { rpcDoor } from "./doors/connect.ts";
+import { createListener } from "./doors/listener.ts";
+import { openAiDoor } from "./doors/openai.ts";
+import { createOps } from "./doors/ops.ts";
+import { shed } from "./filters/shed.ts";
+import { systemClock } from "./io/clock.ts";
+import { meterLoad } from "./io/load.ts";
+import { systemRandom } from "./io/random.ts";
+import { openSecrets } from "./io/secrets.ts";
+import { openTelemetry } from "./io/telemetry.ts";
+import { openUpstream } from "./io/upstream.ts";
+import { compilePolicy } from "./policy/compile.ts";
+import { type Offer, type PolicyStatus, watchPolicy } from "./policy/watch.ts";
+import type { SidecarSettings } from "./settings.ts";
+
+/** Where policy comes from. */
+export interface PolicySource {
+  /** Offers the policy that holds now, and again each time it changes, until the function returned is called. */
+  subscribe(offer: (offer: Offer) => void): () => void;
+}
+
+/** What a sidecar may be given beside its settings. */
+export interface SidecarParts {
+  /** This build's version, for metrics and the log. */
+  readonly version: string;
+  /** Where log lines go; standard error unless given. */
+  readonly log?: DestinationStream;
+  /** The environment in which credentials are looked up. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** A running sidecar. */
+export interface Sidecar {
+  /** The port of the doors, or 0 without TCP. */
+  readonly port: number;
+  /** The port of operations, or 0 without. */
+  readonly opsPort: number;
+  /** Which policy holds, since when, and what became of the last offer. */
+  status(): PolicyStatus;
+  /** Takes no new calls, lets those that run end within the grace of the settings, and stops. Resolves when everything is closed. */
+  drain(): Promise<void>;
+  /** Stops at once. Resolves when everything is closed. */
+  close(): Promise<void>;
+}
+
+/** Starts a sidecar. Throws if an address cannot be listened on; then everything that was opened is closed again. */
+export async function startSidecar(settings: SidecarSettings, source: PolicySource, parts: SidecarParts): Promise<Sidecar> {
+  const clock = systemClock;
+  const random = systemRandom();
+  // Lines are gathered and written together: a write for each call would cost more than the call's own filters.
+  const destination = parts.log ?? pino.destination({ fd: 2, sync: false, minLength: 4096, periodicFlush: 1000 });
+  const telemetry = openTelemetry({ level: settings.logLevel, logOneIn: settings.logOneIn, version: parts.version }, destination);
+  const upstream = openUpstream();
+  const load = meterLoad(clock);
+  const secrets = openSecrets(parts.environment, clock, (message, facts) => telemetry.log.warn(facts, message));
+  const shedding = shed({ callsMax: settings.callsMax, saturated: load.saturated }, clock);
+  let draining = false;
+
+  const policies = watchPolicy({
+    compile: (resources, root) =>
+      compilePolicy(resources, root, {
+        upstream: upstream.send,
+        clock,
+        random,
+        sha256: (text) => hash("sha256", text, "hex"),
+        secret: secrets.find,
+        shed: shedding,
+        write: telemetry.write,
+        refused: (call, fault) => telemetry.refused(call.door, call.id, fault),
+      }),
+    clock,
+    told: (outcome, cause) => telemetry.policyOffered(outcome, cause),
+  });
+
+  const house: House = {
+    policy: policies.current,
+    clock,
+    random,
+    draining: () => draining,
+    refused: telemetry.refused,
+    warn: (message, facts, error) => telemetry.log.warn({ ...facts, cause: error instanceof Error ? error.name : undefined }, message),
+  };
+  const openAi = openAiDoor(house, openAiServer, settings.requestBytesMax);
+  const listener = createListener({
+    doors: [
+      openAi,
+      anthropicDoor(house, anthropicServer, settings.requestBytesMax),
+      rpcDoor(house, { requestBytesMax: settings.requestBytesMax, reflection: settings.reflection, generic: settings.genericRpc }),
+    ],
+    turnAway: openAi.turnAway,
+    corsOrigins: settings.corsOrigins,
+    house,
+  });
+  let stopping: Promise<void> | undefined;
+  const ops = createOps({
+    notReady: () => (draining ? "draining" : policies.status().root === undefined ? "no policy" : undefined),
+    metrics: async () => (await telemetry.metrics()).text,
+    drain: () => void stop(settings.drainGraceMs),
+    house,
+  });
+  const unsubscribe = source.subscribe((offer) => policies.offer(offer));
+
+  function stop(graceMs: number): Promise<void> {
+    draining = true;
+    stopping ??= (async () => {
+      await listener.close(graceMs);
+      await ops.close();
+      unsubscribe();
+      policies.close();
+      secrets.close();
+      load.close();
+      await upstream.close();
+      telemetry.log.flush();
+    })();
+    return stopping;
+  }
+
+  try {
+    const port = settings.listen === null ? 0 : await listener.listen(settings.listen.host, settings.listen.port);
+    if (settings.socketPath !== null) await listener.listenUnix(settings.socketPath);
+    const opsPort = settings.ops === null ? 0 : await ops.listen(settings.ops.host, settings.ops.port);
+    return { port, opsPort, status: policies.status, drain: () => stop(settings.drainGraceMs), close: () => stop(0) };
+  } catch (error) {
+    await stop(0);
+    throw error;
+  }
+}
