@@ -153,8 +153,11 @@ export class JsonPlace {
   get path(): string {
     if (this.#parent === undefined) return "";
     const above = this.#parent.path;
-    if (typeof this.#step === "number") return `${above}[${this.#step}]`;
-    return above === "" ? this.#step : `${above}.${this.#step}`;
+    const step = this.#step;
+    if (typeof step === "number") return `${above}[${step}]`;
+    // A name that would read as more than one step is quoted.
+    if (step === "" || /[.[\]"]/.test(step)) return `${above}[${JSON.stringify(step)}]`;
+    return above === "" ? step : `${above}.${step}`;
   }
 
   /** The value's exact text. Throws a `JsonError` if there is nothing here. */
@@ -206,6 +209,53 @@ export function spliceMember(text: string, path: readonly string[], valueText: s
     offset = member.valueStart;
   }
   return valueText;
+}
+
+/**
+ * Replaces or adds several top-level members in one pass and leaves everything else as it was. Each function gets the value's present
+ * text, or undefined where there is none, and returns the new one.
+ */
+export function spliceMembers(text: string, edits: ReadonlyMap<string, (current: string | undefined) => string>): string {
+  const members = memberSpans(text);
+  let edited = "";
+  let copied = 0;
+  for (const member of members) {
+    const edit = edits.get(member.key);
+    if (edit === undefined) continue;
+    edited += text.slice(copied, member.valueStart) + edit(text.slice(member.valueStart, member.valueEnd));
+    copied = member.valueEnd;
+  }
+  const last = members.at(-1);
+  const end = last === undefined ? text.indexOf("{") + 1 : last.valueEnd;
+  edited += text.slice(copied, end);
+  let separator = last === undefined ? "" : ",";
+  for (const [key, edit] of edits) {
+    if (members.some((member) => member.key === key)) continue;
+    edited += `${separator}${JSON.stringify(key)}:${edit(undefined)}`;
+    separator = ",";
+  }
+  return edited + text.slice(end);
+}
+
+/** The steps of a path as `JsonPlace` writes it, or undefined for text that is none. */
+export function pathSteps(path: string): (string | number)[] | undefined {
+  const steps: (string | number)[] = [];
+  const step = /(?:^|\.)([^.[\]"]+)|\[(?:(0|[1-9]\d{0,8})|("(?:[^"\\]|\\.)*"))\]/y;
+  while (step.lastIndex < path.length) {
+    const found = step.exec(path);
+    if (found === null) return undefined;
+    const [, name, index, quoted] = found;
+    if (name !== undefined) steps.push(name);
+    else if (index !== undefined) steps.push(Number(index));
+    else {
+      try {
+        steps.push(JSON.parse(quoted ?? "") as string);
+      } catch {
+        return undefined;
+      }
+    }
+  }
+  return steps.length === 0 ? undefined : steps;
 }
 
 /** Takes away a top-level member, with the comma that it needed; text without that member is returned as it is. */

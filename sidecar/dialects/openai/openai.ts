@@ -1,0 +1,33 @@
+/** OpenAI Chat Completions, and what is compatible with it: both halves of the dialect. */
+import type { ClientHalf, ReadRequest, ServerHalf } from "../dialect.ts";
+import { readAnswer } from "./readAnswer.ts";
+import { readFault } from "./readFault.ts";
+import { type OpenAiRequest, readRequest } from "./readRequest.ts";
+import { writeAnswer } from "./writeAnswer.ts";
+import { writeFault } from "./writeFault.ts";
+import { type OpenAiOptions, writeRequest } from "./writeRequest.ts";
+
+export type { OpenAiOptions };
+
+/** The half that a door uses. */
+export const openAiServer: ServerHalf = Object.freeze({
+  dialect: "openai",
+  readRequest: (body: Uint8Array) => readRequest(body),
+  writeAnswer: (read: ReadRequest, requestId: string) => writeAnswer(withForm(read), requestId),
+  writeFault,
+});
+
+/** The half that a provider's row configures. */
+export function openAiClient(options: OpenAiOptions): ClientHalf {
+  return Object.freeze({
+    dialect: "openai",
+    writeRequest: (input) => writeRequest(input, options),
+    readAnswer,
+    readFault,
+  } satisfies ClientHalf);
+}
+
+/** The form in which calls are written is known of what this dialect read; anything else is in the present form. */
+function withForm(read: ReadRequest): OpenAiRequest {
+  return { ...read, functionCalls: "functionCalls" in read && read.functionCalls === true };
+}

@@ -1,0 +1,253 @@
+/**
+ * Reads answers: whole bodies, and streams of chunks.
+ *
+ * Batches carry the bytes they were made of, so that a door of this dialect passes on what the conversation does not model. Not among
+ * those bytes are the frame that ends a stream, which the door writes when the answer is really complete; a frame of usage that the
+ * caller did not ask for; and an error.
+ */
+import { type Batch, endEvent, heartbeatEvent, nativeBatch } from "../../../proto/chat.ts";
+import { Fault, FaultReason } from "../../../proto/fault.ts";
+import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { isObject, type JsonObject } from "../../framing/json.ts";
+import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
+import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { AnswerEvents } from "./answerEvents.ts";
+import { PlainChunks } from "./plainChunk.ts";
+import { faultInAnswer, noWords, readError } from "./readFault.ts";
+
+/** Begins to read an answer. */
+export function readAnswer(input: AnswerInput): AnswerReader {
+  return input.streaming ? new StreamReader(input) : new BodyReader(input, true);
+}
+
+/** A stream of chunks in frames of server-sent events. */
+class StreamReader implements AnswerReader {
+  failure: Fault | undefined;
+  readonly #input: AnswerInput;
+  readonly #frames: SseReader;
+  readonly #events: AnswerEvents;
+  readonly #plain = new PlainChunks();
+  /** Reads an answer that is no stream although one was asked for; undefined once it is known to be one. */
+  #body: BodyReader | undefined;
+  #begun = false;
+
+  constructor(input: AnswerInput) {
+    this.#input = input;
+    this.#frames = new SseReader(input.answerBytesMax);
+    this.#events = new AnswerEvents(input);
+  }
+
+  read(bytes: Uint8Array): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    if (!this.#begun) {
+      const first = bytes.find((byte) => byte > SPACE);
+      // What begins like this is no field of an event: the status said yes and the body is a single object, often an error.
+      if (first === OPEN_BRACE) this.#body = new BodyReader(this.#input, false);
+      this.#begun = first !== undefined;
+    }
+    if (this.#body !== undefined) {
+      const batches = this.#body.read(bytes);
+      this.failure = this.#body.failure;
+      return batches;
+    }
+    return this.#take(this.#frames.read(bytes), false);
+  }
+
+  end(): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    if (this.#body !== undefined) {
+      const batches = this.#body.end();
+      this.failure = this.#body.failure;
+      return batches;
+    }
+    const batches = this.#take(this.#frames.end(), true);
+    if (this.failure !== undefined) return batches;
+    if (!this.#events.complete) {
+      this.failure = incomplete(this.#input.provider);
+      return batches;
+    }
+    return [...batches, [endEvent()]];
+  }
+
+  /** Turns the frames of one read into batches: one, unless a frame must not be passed on. `last`: the frame lacks its blank line. */
+  #take(block: SseBlock, last: boolean): readonly Batch[] {
+    const batches: Batch[] = [];
+    let events: ChatEvent[] = [];
+    let start = -1;
+    let end = -1;
+    const close = (): void => {
+      if (start !== -1) batches.push(nativeBatch(events, { dialect: "openai", form: "frames", bytes: bytesOf(block, start, end, last) }));
+      else if (events.length > 0) batches.push(events);
+      events = [];
+      start = -1;
+    };
+    const { frames } = block;
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i];
+      if (frame === undefined) break;
+      const before = events.length;
+      const passing = this.#frame(frame, events, last);
+      if (this.failure !== undefined) break;
+      if (passing) {
+        if (start === -1) start = frame.start;
+        end = frame.end;
+        continue;
+      }
+      const apart = events.splice(before);
+      close();
+      if (apart.length > 0) batches.push(apart);
+    }
+    close();
+    if (block.tooLong && this.failure === undefined) this.failure = tooLarge(this.#input);
+    return batches;
+  }
+
+  /** Adds what one frame says. Returns whether its bytes may be passed on. */
+  #frame(frame: SseFrame, out: ChatEvent[], last: boolean): boolean {
+    const events = this.#events;
+    if (frame.kind !== "data") {
+      // Nothing may come before the start event, and a comment before the answer's beginning is no part of it.
+      if (!events.started) return false;
+      if (frame.kind === "comment") out.push(heartbeatEvent());
+      return true;
+    }
+    // A block of nothing but ASCII is decoded once for all its frames.
+    const ascii = frame.lines === undefined ? frame.block.ascii() : undefined;
+    const text = ascii === undefined ? frame.text() : "";
+    if (frame.event === "") {
+      const words =
+        ascii === undefined ? this.#plain.match(text, 0, text.length) : this.#plain.match(ascii, frame.textStart, frame.textEnd);
+      if (words !== undefined) {
+        events.text(events.choice(this.#plain.choice), words, out);
+        return true;
+      }
+    }
+    return this.#chunk(frame.event, ascii?.slice(frame.textStart, frame.textEnd) ?? text, out, last);
+  }
+
+  #chunk(name: string, text: string, out: ChatEvent[], last: boolean): boolean {
+    const trimmed = text.trim();
+    // The word proves nothing: errors are followed by it, too. What counts is that every choice was finished.
+    if (trimmed === "[DONE]" || trimmed === "") return false;
+    const wire = parseObject(trimmed);
+    if (name === "error") {
+      const error = wire === undefined ? { ...noWords, message: trimmed } : (readError(wire) ?? readError({ error: wire }));
+      this.failure = faultInAnswer(error ?? noWords);
+      return false;
+    }
+    if (wire === undefined) {
+      // A last frame that is cut is no answer that cannot be understood, but one that is not complete.
+      if (!last) this.failure = invalid(this.#input.provider);
+      return false;
+    }
+    const events = this.#events;
+    const before = out.length;
+    events.add(wire, trimmed, "delta", out);
+    this.failure = events.failure;
+    const choices: readonly unknown[] = Array.isArray(wire.choices) ? wire.choices : [];
+    if (out.length === before + 1 && choices.length === 1) this.#learn(out[before], wire, text);
+    return choices.length > 0 || !isObject(wire.usage) || this.#input.nativeStreamUsage;
+  }
+
+  /** Keeps a chunk as the template if its words were all that it said, to us or to the calls that are being put together. */
+  #learn(made: ChatEvent | undefined, wire: JsonObject, text: string): void {
+    if (made?.event.case !== "text" || isObject(wire.usage)) return;
+    const [choice] = wire.choices as readonly unknown[];
+    if (!isObject(choice) || !isObject(choice.delta)) return;
+    const { content, ...others } = choice.delta;
+    const silent = Object.values(others).every(
+      (value) => value === null || typeof value === "string" || (Array.isArray(value) && value.length === 0),
+    );
+    if (silent && typeof content === "string") this.#plain.learn(text, made.event.value.choice);
+  }
+}
+
+/** A whole body. */
+class BodyReader implements AnswerReader {
+  failure: Fault | undefined;
+  readonly #input: AnswerInput;
+  /** Whether the bytes are what a unary caller of this dialect expects. */
+  readonly #native: boolean;
+  readonly #pieces: Uint8Array[] = [];
+  #length = 0;
+
+  constructor(input: AnswerInput, native: boolean) {
+    this.#input = input;
+    this.#native = native;
+  }
+
+  read(bytes: Uint8Array): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    this.#length += bytes.length;
+    if (this.#length > this.#input.answerBytesMax) {
+      this.#pieces.length = 0;
+      this.failure = tooLarge(this.#input);
+    } else this.#pieces.push(bytes);
+    return none;
+  }
+
+  end(): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    const bytes = joined(this.#pieces, this.#length);
+    const text = lenient.decode(bytes);
+    const wire = parseObject(text);
+    if (wire === undefined) {
+      this.failure = text.trim() === "" ? incomplete(this.#input.provider) : invalid(this.#input.provider);
+      return none;
+    }
+    const events = new AnswerEvents(this.#input);
+    const out: ChatEvent[] = [];
+    events.add(wire, text, "message", out);
+    this.failure = events.failure ?? (events.complete ? undefined : incomplete(this.#input.provider));
+    if (this.failure === undefined) out.push(endEvent());
+    if (out.length === 0) return none;
+    return [this.#native && this.failure === undefined ? nativeBatch(out, { dialect: "openai", form: "body", bytes }) : out];
+  }
+}
+
+const none: readonly Batch[] = [];
+const SPACE = 0x20;
+const OPEN_BRACE = 0x7b;
+const lenient = new TextDecoder("utf-8");
+const blankLine = Uint8Array.of(0x0a, 0x0a);
+
+/** An object, or undefined for text that is none. */
+function parseObject(text: string): JsonObject | undefined {
+  try {
+    const value = JSON.parse(text) as unknown;
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whole frames. The last one of a stream may lack its blank line, without which what the door writes next would be a part of it. */
+function bytesOf(block: SseBlock, start: number, end: number, last: boolean): Uint8Array {
+  const bytes = block.bytes.subarray(start, end);
+  return last ? joined([bytes, blankLine], bytes.length + blankLine.length) : bytes;
+}
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const [only] = pieces;
+  if (pieces.length === 1 && only !== undefined) return only;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+function incomplete(provider: string): Fault {
+  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "The provider's answer ended before it was complete.", { facts: { provider } });
+}
+
+function invalid(provider: string): Fault {
+  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "The provider's answer could not be understood.", { facts: { provider } });
+}
+
+function tooLarge({ provider, answerBytesMax, streaming }: AnswerInput): Fault {
+  const what = streaming ? "An event of the provider's answer" : "The provider's answer";
+  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `${what} is larger than ${answerBytesMax} bytes.`, { facts: { provider } });
+}

@@ -1,0 +1,446 @@
+/**
+ * Writes requests of Chat Completions.
+ *
+ * A caller's own request in this dialect is sent as it came, byte for byte, but for the model's name and the wish for usage that
+ * accounting needs. Any other is written from the conversation; what this dialect cannot carry is refused by name, or reported.
+ */
+import { Fault, FaultReason } from "../../../proto/fault.ts";
+import {
+  type ChatRequest,
+  type Media,
+  type Message,
+  type Part,
+  type ResponseFormat,
+  Role,
+  type Tool,
+  type ToolChoice,
+  ToolMode,
+  type ToolResult,
+} from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { Warning } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { isObject, type JsonValue, pathSteps, RawJson, spliceMember, spliceMembers, stringify } from "../../framing/json.ts";
+import type { RequestInput, WrittenRequest } from "../dialect.ts";
+import { audioFormat, writeBase64, writeDataUrl } from "./media.ts";
+
+/** What is particular to an endpoint that speaks this dialect. */
+export interface OpenAiOptions {
+  /** The field that limits the answer. */
+  readonly maxTokensField: "max_completion_tokens" | "max_tokens";
+  /** Whether the developer role is known; where not, it is sent as system. */
+  readonly developerRole: boolean;
+  /** Whether usage in streams can be asked for. */
+  readonly streamUsage: boolean;
+}
+
+/** Writes a request. Throws a fault with reason `PARAMETER_UNSUPPORTED` for what cannot be carried, unless that may be dropped. */
+export function writeRequest(input: RequestInput, options: OpenAiOptions): WrittenRequest {
+  const { native, request, streaming } = input;
+  const headers = streaming ? streamHeaders : bodyHeaders;
+  if (native?.dialect === "openai" && !hasForeignThinking(request)) {
+    return { path: PATH, headers, body: nativeBody(native.text, input, options), warnings: [] };
+  }
+  const builder = new RequestBuilder(input, options);
+  return { path: PATH, headers, body: builder.body(), warnings: builder.warnings };
+}
+
+const PATH = "/chat/completions";
+
+/** Identity: a compressed stream is delivered in lumps, and the bytes are to be passed on as they are. */
+const bodyHeaders: readonly string[] = Object.freeze([
+  "content-type",
+  "application/json",
+  "accept",
+  "application/json",
+  "accept-encoding",
+  "identity",
+]);
+const streamHeaders: readonly string[] = Object.freeze([
+  "content-type",
+  "application/json",
+  "accept",
+  "text/event-stream",
+  "accept-encoding",
+  "identity",
+]);
+
+/**
+ * Whether the history holds thinking of another dialect, which a caller of this one gives back in a member that only we know. Providers
+ * refuse members that they do not know, so such a request is written anew.
+ */
+function hasForeignThinking(request: ChatRequest): boolean {
+  return request.messages.some(
+    (message) =>
+      message.role === Role.ASSISTANT &&
+      message.parts.some(({ content }) => content.case === "reasoning" && content.value.dialect !== "openai"),
+  );
+}
+
+function nativeBody(text: string, input: RequestInput, options: OpenAiOptions): string {
+  const edits = new Map<string, (current: string | undefined) => string>();
+  if (input.model !== input.request.model) edits.set("model", () => JSON.stringify(input.model));
+  if (input.streaming && options.streamUsage) {
+    edits.set("stream_options", (current) =>
+      spliceMember(current === undefined || current === "null" ? "{}" : current, ["include_usage"], "true"),
+    );
+  }
+  return edits.size === 0 ? text : spliceMembers(text, edits);
+}
+
+/** An object or list under construction. Members whose names come from outside are added with `define` only. */
+type Wire = { [key: string]: JsonValue | undefined };
+
+class RequestBuilder {
+  readonly warnings: Warning[] = [];
+  readonly #input: RequestInput;
+  readonly #options: OpenAiOptions;
+  readonly #messages: Wire[] = [];
+  /** Where each message of the conversation begins among the wire's: one can become several. */
+  readonly #wireIndexes: number[] = [];
+
+  constructor(input: RequestInput, options: OpenAiOptions) {
+    this.#input = input;
+    this.#options = options;
+  }
+
+  body(): string {
+    const { request, model, streaming } = this.#input;
+    const { maxTokensField, streamUsage } = this.#options;
+    request.messages.forEach((message, index) => {
+      this.#wireIndexes.push(this.#messages.length);
+      this.#message(message, `messages[${index}]`);
+    });
+    const root: Wire = { model, messages: this.#messages };
+    if (request.tools.length > 0) root.tools = request.tools.map((tool, index) => this.#tool(tool, `tools[${index}]`));
+    if (request.toolChoice !== undefined) root.tool_choice = writeToolChoice(request.toolChoice);
+    // Without tools the API refuses it, and it asks for nothing.
+    if (request.tools.length > 0) root.parallel_tool_calls = request.parallelToolCalls;
+    if (request.responseFormat !== undefined) root.response_format = writeResponseFormat(request.responseFormat);
+    root[maxTokensField] = request.maxOutputTokens;
+    root.temperature = request.temperature;
+    root.top_p = request.topP;
+    if (request.topK !== undefined) this.#lose("top_k", "the API has no such parameter");
+    if (request.stop.length > 0) root.stop = request.stop;
+    root.n = request.n;
+    root.seed = request.seed;
+    root.presence_penalty = request.presencePenalty;
+    root.frequency_penalty = request.frequencyPenalty;
+    if (Object.keys(request.logitBias).length > 0) root.logit_bias = request.logitBias;
+    if (request.logprobs !== undefined) {
+      root.logprobs = true;
+      if (request.logprobs.top > 0) root.top_logprobs = request.logprobs.top;
+    }
+    root.reasoning_effort = this.#effort(request);
+    if (request.user !== "") root.user = request.user;
+    if (request.serviceTier !== "") root.service_tier = request.serviceTier;
+    if (streaming) {
+      root.stream = true;
+      if (streamUsage) root.stream_options = { include_usage: true };
+    }
+    request.extras.forEach((extra, index) => {
+      if (extra.dialect !== "openai") this.#lose(extra.path, "it belongs to another API");
+      else if (!this.#place(root, extra.path, rawJson(extra.json, `extras[${index}].json`))) {
+        this.#lose(extra.path, "there is no place for it in the request");
+      }
+    });
+    return stringify(root as JsonValue);
+  }
+
+  #effort({ reasoning }: ChatRequest): string | undefined {
+    if (reasoning === undefined) return undefined;
+    const { amount, thinking } = reasoning;
+    if (amount.case === "budgetTokens") this.#lose("reasoning.budget_tokens", "the API takes a word of effort and no number of tokens");
+    const effort = amount.case === "effort" ? amount.value : undefined;
+    if (thinking === false && effort !== "none")
+      this.#lose("reasoning.thinking", "the API cannot switch thinking off apart from its effort");
+    return effort;
+  }
+
+  #message(message: Message, path: string): void {
+    switch (message.role) {
+      case Role.ASSISTANT:
+        this.#assistant(message, path);
+        return;
+      case Role.SYSTEM:
+        this.#spoken("system", message, path);
+        return;
+      case Role.DEVELOPER:
+        this.#spoken(this.#options.developerRole ? "developer" : "system", message, path);
+        return;
+      case Role.USER:
+      case Role.TOOL:
+        this.#spoken("user", message, path);
+        return;
+      default:
+        throw new Fault(FaultReason.REQUEST_INVALID, `The role of ${path} is not known.`, { field: `${path}.role` });
+    }
+  }
+
+  /** A message of the application: what tools returned stands in messages of their own, one for each call, before the rest. */
+  #spoken(role: string, message: Message, path: string): void {
+    const parts: JsonValue[] = [];
+    message.parts.forEach((part, index) => {
+      const at = `${path}.parts[${index}]`;
+      this.#loseCache(part, at);
+      if (part.content.case === "toolResult") this.#messages.push(named(message, this.#toolResult(part.content.value, at)));
+      else {
+        const written = this.#part(part, at);
+        if (written !== undefined) parts.push(written);
+      }
+    });
+    const onlyResults = message.parts.length > 0 && message.parts.every(({ content }) => content.case === "toolResult");
+    if (!onlyResults) this.#messages.push(named(message, { role, content: plainContent(parts) }));
+  }
+
+  #toolResult(result: ToolResult, path: string): Wire {
+    const parts: JsonValue[] = [];
+    result.parts.forEach((part, index) => {
+      const at = `${path}.tool_result.parts[${index}]`;
+      this.#loseCache(part, at);
+      if (part.content.case === "text") parts.push({ type: "text", text: part.content.value.text });
+      else if (part.content.case === "extra" && part.content.value.dialect === "openai") parts.push(rawJson(part.content.value.json, at));
+      else this.#lose(at, "results of tools are text in this API");
+    });
+    // The API has no mark for a failed tool, so the model must read it.
+    if (result.isError) parts.unshift({ type: "text", text: "Error: " });
+    return { role: "tool", tool_call_id: result.toolCallId, content: joinedText(parts) ?? parts };
+  }
+
+  #assistant(message: Message, path: string): void {
+    const parts: JsonValue[] = [];
+    const calls: JsonValue[] = [];
+    let thinking = "";
+    let foreign = false;
+    message.parts.forEach((part, index) => {
+      const at = `${path}.parts[${index}]`;
+      const { content } = part;
+      this.#loseCache(part, at);
+      switch (content.case) {
+        case "reasoning":
+          if (content.value.dialect === "openai") thinking += content.value.text;
+          else foreign = true;
+          break;
+        case "toolCall": {
+          const { id, name, argumentsJson } = content.value;
+          calls.push({ id, type: "function", function: { name, arguments: argumentsJson || "{}" } });
+          break;
+        }
+        case "text":
+        case "refusal": {
+          const written = this.#part(part, at);
+          if (written !== undefined) parts.push(written);
+          break;
+        }
+        case "extra": {
+          const written = this.#part(part, at);
+          if (written !== undefined) (/\.tool_calls\[\d+\]$/.test(content.value.path) ? calls : parts).push(written);
+          break;
+        }
+        default:
+          this.#lose(at, "the API takes no such part from the model");
+      }
+    });
+    if (foreign) {
+      // To send it would be refused by every provider but the one that sealed it, and without it the conversation still holds.
+      this.#warn(`${path}.reasoning`, "thinking is given back only to the dialect that made it");
+    }
+    const wire: Wire = { role: "assistant" };
+    if (parts.length > 0) wire.content = joinedText(parts) ?? parts;
+    // Null is right beside calls, and an error without them.
+    else wire.content = calls.length > 0 ? null : "";
+    if (thinking !== "") wire.reasoning_content = thinking;
+    if (calls.length > 0) wire.tool_calls = calls;
+    this.#messages.push(named(message, wire));
+  }
+
+  #part(part: Part, path: string): JsonValue | undefined {
+    const { content } = part;
+    switch (content.case) {
+      case "text":
+        return { type: "text", text: content.value.text };
+      case "refusal":
+        return { type: "refusal", refusal: content.value.text };
+      case "image":
+        return this.#image(content.value, path);
+      case "audio":
+        return this.#audio(content.value, path);
+      case "file":
+        return this.#file(content.value, path);
+      case "extra":
+        if (content.value.dialect === "openai") return rawJson(content.value.json, path);
+        this.#lose(path, "it belongs to another API");
+        return undefined;
+      default:
+        this.#lose(path, "the API takes no such part here");
+        return undefined;
+    }
+  }
+
+  #image({ source, mediaType, detail }: Media, path: string): JsonValue | undefined {
+    const more = { detail: detail === "" ? undefined : detail };
+    if (source.case === "url") return { type: "image_url", image_url: { url: source.value, ...more } };
+    if (source.case === "data") return { type: "image_url", image_url: { url: writeDataUrl({ mediaType, data: source.value }), ...more } };
+    this.#lose(path, "the API takes pictures by address or by value, not by an uploaded file's name");
+    return undefined;
+  }
+
+  #audio({ source, mediaType }: Media, path: string): JsonValue | undefined {
+    const format = audioFormat(mediaType);
+    if (source.case === "data" && format !== undefined) {
+      return { type: "input_audio", input_audio: { data: writeBase64(source.value), format } };
+    }
+    this.#lose(path, "the API takes sounds by value only");
+    return undefined;
+  }
+
+  #file({ source, mediaType, filename }: Media, path: string): JsonValue | undefined {
+    const more = { filename: filename === "" ? undefined : filename };
+    if (source.case === "fileId") return { type: "file", file: { file_id: source.value, ...more } };
+    if (source.case === "data") return { type: "file", file: { file_data: writeDataUrl({ mediaType, data: source.value }), ...more } };
+    this.#lose(path, "the API takes documents by value or by an uploaded file's name, not by address");
+    return undefined;
+  }
+
+  #tool(tool: Tool, path: string): JsonValue {
+    if (tool.cache !== undefined) this.#lose(`${path}.cache`, "the API has no cache markers");
+    return {
+      type: "function",
+      function: {
+        name: tool.name,
+        description: tool.description === "" ? undefined : tool.description,
+        parameters: tool.parametersJson === "" ? undefined : rawJson(tool.parametersJson, `${path}.parameters_json`),
+        strict: tool.strict,
+      },
+    };
+  }
+
+  /**
+   * Puts an extra back where it stood. False if that place is gone or taken: an extra never overrules what was decided about a call,
+   * such as its model.
+   */
+  #place(root: Wire, path: string, value: RawJson): boolean {
+    const steps = pathSteps(path);
+    if (steps === undefined) return false;
+    const [first, second] = steps;
+    if (first === "messages" && typeof second === "number") {
+      const index = this.#wireIndexes[second];
+      if (index === undefined) return false;
+      steps[1] = index;
+    }
+    let place: unknown = root;
+    for (const step of steps.slice(0, -1)) {
+      if (typeof step === "string" && isObject(place) && !(place instanceof RawJson)) {
+        if (!Object.hasOwn(place, step) || place[step] === undefined) define(place, step, {});
+        place = place[step];
+      } else if (typeof step === "number" && Array.isArray(place)) place = place[step];
+      else return false;
+    }
+    const last = steps.at(-1);
+    if (typeof last === "number" && Array.isArray(place) && last <= place.length) {
+      place.splice(last, 0, value);
+      return true;
+    }
+    if (typeof last !== "string" || !isObject(place) || place instanceof RawJson) return false;
+    if (Object.hasOwn(place, last) && place[last] !== undefined) return false;
+    define(place, last, value);
+    return true;
+  }
+
+  #loseCache(part: Part, path: string): void {
+    if (part.cache !== undefined) this.#lose(`${path}.cache`, "the API has no cache markers");
+  }
+
+  /** Refuses what cannot be carried, or reports it. */
+  #lose(field: string, why: string): void {
+    const { model, dropUnsupported } = this.#input;
+    if (!dropUnsupported) {
+      throw new Fault(FaultReason.PARAMETER_UNSUPPORTED, `The model ${model} cannot be given ${field}: ${why}.`, {
+        field,
+        facts: { model },
+      });
+    }
+    this.#warn(field, why);
+  }
+
+  #warn(field: string, why: string): void {
+    this.warnings.push({
+      $typeName: "outrigger.chat.v1.Warning",
+      code: "PARAMETER_DROPPED",
+      field,
+      message: `${field} was left out for the model ${this.#input.model}: ${why}.`,
+    });
+  }
+}
+
+/** Adds a member whose name came from outside: an assignment to `__proto__` would do something else. */
+function define(object: object, key: string, value: unknown): void {
+  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+}
+
+/** JSON text from a caller, embedded as it is: checked, because broken text would change the meaning of what stands around it. */
+function rawJson(text: string, field: string): RawJson {
+  try {
+    JSON.parse(text);
+  } catch {
+    throw new Fault(FaultReason.REQUEST_INVALID, `Expected JSON text at ${field} and saw something else.`, { field });
+  }
+  return new RawJson(text);
+}
+
+function named(message: Message, wire: Wire): Wire {
+  if (message.name !== "") wire.name = message.name;
+  return wire;
+}
+
+/** A single text as a string, as most callers write it and every server understands it. */
+function plainContent(parts: readonly JsonValue[]): JsonValue {
+  if (parts.length === 0) return "";
+  return parts.length === 1 ? (joinedText(parts) ?? parts) : parts;
+}
+
+/** The text of parts that are nothing but text, joined verbatim; undefined if there is anything else. */
+function joinedText(parts: readonly JsonValue[]): string | undefined {
+  let joined = "";
+  for (const part of parts) {
+    if (!isObject(part) || part.type !== "text" || typeof part.text !== "string") return undefined;
+    joined += part.text;
+  }
+  return joined;
+}
+
+function writeToolChoice({ choice }: ToolChoice): JsonValue | undefined {
+  if (choice.case === "tool") return { type: "function", function: { name: choice.value } };
+  switch (choice.value) {
+    case ToolMode.AUTO:
+      return "auto";
+    case ToolMode.NONE:
+      return "none";
+    case ToolMode.REQUIRED:
+      return "required";
+    default:
+      return undefined;
+  }
+}
+
+function writeResponseFormat({ format }: ResponseFormat): JsonValue | undefined {
+  switch (format.case) {
+    case "text":
+      return { type: "text" };
+    case "jsonObject":
+      return { type: "json_object" };
+    case "jsonSchema": {
+      const { name, description, schemaJson, strict } = format.value;
+      return {
+        type: "json_schema",
+        json_schema: {
+          // The API wants a name and does nothing with it.
+          name: name === "" ? "answer" : name,
+          description: description === "" ? undefined : description,
+          schema: rawJson(schemaJson, "response_format.json_schema.schema_json"),
+          strict,
+        },
+      };
+    }
+    default:
+      return undefined;
+  }
+}
