@@ -35,7 +35,7 @@ const CONNECTIONS_HELD = 10_000;
 const command = new Command("bench")
   .description("Measures the sidecar beside a direct call, nginx, a connect-node service and, with --peers, another gateway.")
   .option("--quick", "fewer rows, two short rounds: under 90 seconds, for a first look")
-  .option("--only <pattern>", "only rows whose id matches this regular expression, such as unary/ or /grpc/")
+  .option("--only <pattern>", "only rows whose id matches this regular expression, such as unary/ or /grpc/; memory is one too")
   .option("--rounds <n>", "rounds; every row is measured once in each", (text) => Math.max(1, Number.parseInt(text, 10)))
   .option("--peers", `also install Portkey's gateway ${PORTKEY_VERSION} from npm into a temporary folder and measure it`)
   .option("--profile", "instead of tables, show where the sidecar's CPU time goes, row by row")
@@ -71,7 +71,9 @@ const wanted = ROWS.filter(
 const rows = ROWS.filter(
   (row) => wanted.includes(row) || wanted.some(({ load }) => load.kind === "rate" && load.ratePerS === "half" && load.of === row.id),
 );
-if (rows.length === 0) throw new Error(`No row matches ${options.only}; rows are\n${ROWS.map(({ id }) => id).join("\n")}`);
+const withMemory = !options.quick && (only?.test("memory") ?? true);
+if (rows.length === 0 && !withMemory)
+  throw new Error(`No row matches ${options.only}; rows are\nmemory\n${ROWS.map(({ id }) => id).join("\n")}`);
 
 const bench = await Bench.start({
   folder,
@@ -151,7 +153,7 @@ async function footprint(key: SubjectKey): Promise<Footprint> {
     startMs.push(await bench.startSubject(key, i));
   }
   const idleBytes = bench.resident(key);
-  if (options.quick || only !== undefined) {
+  if (!withMemory) {
     return { startMs, idleBytes, streamsBytes: undefined, connectionsBytes: undefined, loadedBytes: undefined };
   }
   progress(`memory of ${key}`);

@@ -26,7 +26,7 @@ import { CALLER_KEY, PROVIDER_KEY } from "../../payloads.ts";
 
 const [providerPort = "", logFile = ""] = process.argv.slice(2);
 const log = pino(pino.destination({ dest: logFile, sync: true }));
-const agent = new Agent({ connections: 256, bodyTimeout: 0, headersTimeout: 0 });
+const agent = new Agent({ connections: 2048, bodyTimeout: 0, headersTimeout: 0 });
 const consumers = new Map([[createHash("sha256").update(CALLER_KEY).digest("hex"), "bench"]]);
 const roles: Partial<Record<Role, string>> = { [Role.SYSTEM]: "system", [Role.USER]: "user", [Role.ASSISTANT]: "assistant" };
 
