@@ -232,6 +232,22 @@ describe("send", () => {
     await expect(answer.next()).rejects.toMatchObject({ reason: FaultReason.PROVIDER_ANSWER_INVALID });
   });
 
+  it("notes when the first content came, of a unary answer too", async () => {
+    const unary = plainDialect();
+    const { start, clock } = playedProvider({
+      ...unary,
+      readAnswer: () => ({ failure: undefined, read: () => [], end: () => [[textEvent(0, "all"), endEvent()]] }),
+    });
+    const call = makeCall({ streaming: false });
+    const { handler, iterable } = start(call);
+    handler.head(200, headers);
+    handler.data(bytes("body"));
+    clock.advance(50);
+    handler.end();
+    await batchesOf(iterable);
+    expect(call.notes.firstContentAtMs).toBe(clock.monotonicMs());
+  });
+
   it("waits for content, which a ping is not", async () => {
     const { start, clock } = playedProvider();
     const { handler, iterable } = start();

@@ -223,7 +223,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       if (!this.#started) this.#start(batch);
     }
     this.#waitingBytes = first ? bytes : this.#waitingBytes + bytes;
-    if (!this.#over && hasContent(batches)) this.#content();
+    if (!(this.#over && this.#sawContent) && hasContent(batches)) this.#content();
     if (this.#waitingBytes > waitingBytesMax && !this.#paused && !this.#over) {
       this.#paused = true;
       this.#exchange.pause();
