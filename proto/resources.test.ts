@@ -61,7 +61,7 @@ describe("each flawed policy is refused with everything that is wrong", () => {
   test("there are cases", () => expect(cases.length).toBeGreaterThan(12));
 
   test.each(cases)("$name", async ({ name, text }) => {
-    const { problems } = readResources([{ path: name, text }]);
+    const { problems } = readResources([{ path: name, text }], rules);
     const lines = problems.map((problem) => `${problemText(problem)}\n`).join("");
     expect(problems.length).toBeGreaterThan(0);
     expect(lines).not.toContain("CANARY");

@@ -28,6 +28,7 @@ export type ProblemId =
   | "policy/rule"
   | "policy/inline-secret"
   | "policy/reserved-header"
+  | "policy/hash-of-nothing"
   // What resources say of each other.
   | "policy/duplicate-resource"
   | "policy/unknown-reference"
@@ -40,14 +41,18 @@ export type ProblemId =
   | "policy/secret-unavailable"
   // What a sidecar cannot make a policy of.
   | "policy/not-compiled"
+  // What no build has.
+  | "policy/unknown-row"
+  | "policy/no-endpoint"
   // What is allowed and probably not meant.
   | "policy/unused-provider"
   | "policy/unreachable-route"
-  | "policy/unreachable-target"
-  | "policy/plain-http"
-  | "policy/anonymous-consumer"
+  | "policy/idle-consumer"
   | "policy/no-consumer"
-  | "policy/no-provider-credential"
+  | "policy/anonymous-consumer"
+  | "policy/plain-http"
+  | "policy/no-credential"
+  | "policy/timeout-order"
   | "policy/unpriced-model"
   | "policy/unused-price";
 

@@ -4,6 +4,8 @@
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import type { Path } from "@bufbuild/protobuf/reflect";
 import { createValidator, type Validator, type Violation } from "@bufbuild/protovalidate";
+import type { Consumer } from "../gen/outrigger/policy/v1/consumer_pb.ts";
+import type { Provider } from "../gen/outrigger/policy/v1/provider_pb.ts";
 import type { Tree } from "./document.ts";
 import { apiVersion, type Resource } from "./kinds.ts";
 import type { ProblemId } from "./problem.ts";
@@ -53,7 +55,32 @@ export function brokenRules(rules: Rules, schema: DescMessage, message: Message,
 
 /** Checks of one resource that its proto cannot say. */
 export function furtherBreaches(resource: Resource): Breach[] {
-  if (resource.$typeName !== "outrigger.policy.v1.Provider") return [];
+  switch (resource.$typeName) {
+    case "outrigger.policy.v1.Provider":
+      return headerBreaches(resource);
+    case "outrigger.policy.v1.Consumer":
+      return hashBreaches(resource);
+    default:
+      return [];
+  }
+}
+
+/** Hashes that a shell computes when the variable with the key is not set: whoever shows an empty key would be this consumer. */
+function hashBreaches(consumer: Consumer): Breach[] {
+  return (consumer.spec?.identities ?? []).flatMap(({ kind }, index): Breach[] => {
+    if (kind.case !== "apiKey" || !hashesOfNothing.has(kind.value.sha256)) return [];
+    const message = "This is the hash of an empty text or an empty line, and not of a key.";
+    const hint = 'Set the variable first, then: printf %s "$KEY" | sha256sum.';
+    return [{ id: "policy/hash-of-nothing", field: `spec.identities[${index}].api_key.sha256`, message, hint }];
+  });
+}
+
+const hashesOfNothing: ReadonlySet<string> = new Set([
+  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+  "01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b",
+]);
+
+function headerBreaches(resource: Provider): Breach[] {
   const breaches: Breach[] = [];
   for (const name of Object.keys(resource.spec?.headers ?? {})) {
     const field = entryPath("spec.headers", name);

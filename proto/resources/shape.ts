@@ -256,13 +256,25 @@ class Walk {
         if (base64.test(tree.value) && tree.value.length % 4 === 0) return tree.value;
         return this.#misfit("policy/bad-text", tree.at, path, "Expected base64 with its padding.", "Encode the bytes as base64.");
       case ScalarType.DOUBLE:
+        return this.#fraction(Number.MAX_VALUE, tree, path);
       case ScalarType.FLOAT:
-        if (tree.is === "fraction" && Number.isFinite(tree.value)) return tree.value;
-        if (tree.is === "whole") return Number(tree.value);
-        return this.#wrongScalar("a number", tree, path, "Write a number, without quotes.");
+        return this.#fraction(floatMax, tree, path);
       default:
         return this.#whole(type, tree, path, sensitive);
     }
+  }
+
+  #fraction(most: number, tree: Tree, path: string): Json | undefined {
+    if (tree.is !== "fraction" && tree.is !== "whole") return this.#wrongScalar("a number", tree, path, "Write a number, without quotes.");
+    const value = Number(tree.value);
+    if (Math.abs(value) <= most) return value;
+    return this.#misfit(
+      "policy/bad-number",
+      tree.at,
+      path,
+      `Expected a number of at most ${most}, not ${value}.`,
+      "Write a finite number.",
+    );
   }
 
   /** A whole number, exactly. Text is taken too where proto JSON writes it so, which is for 64 bits. */
@@ -378,6 +390,9 @@ function isTime(text: string): boolean {
   const lastDay = Date.UTC(Number(parts[1]), Number(parts[2]), 1) - 24 * 3_600_000;
   return Date.UTC(Number(parts[1]), Number(parts[2]) - 1, Number(parts[3])) <= lastDay;
 }
+
+/** The largest number of 32 bits (IEEE 754): two to the power of 128, less what the last digit is worth there. */
+const floatMax = 2 ** 128 - 2 ** 104;
 
 const base64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
