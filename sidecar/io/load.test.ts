@@ -15,7 +15,7 @@ describe("the load meter", () => {
   it("calls a process saturated after two bad seconds in a row, and free after one good one", () => {
     const clock = new ManualClock();
     let lagMs = 0;
-    const meter = meterLoad(clock, { lagMs: () => lagMs, heapShare: () => 0.1, close: () => {} });
+    const meter = meterLoad(clock, { lagMs: () => lagMs, busyShare: () => 0.8, heapShare: () => 0.1, close: () => {} });
     const second = (ms: number) => {
       lagMs = ms;
       clock.advance(1_000);
@@ -24,10 +24,18 @@ describe("the load meter", () => {
     expect([second(200), second(10), second(200), second(51), second(50), second(200)]).toEqual([false, false, false, true, false, false]);
   });
 
+  // A sidecar without a single call in flight refused the first one, because the machine was busy with something else.
+  it("does not call a process saturated that is late for want of a processor", () => {
+    const clock = new ManualClock();
+    const meter = meterLoad(clock, { lagMs: () => 500, busyShare: () => 0.79, heapShare: () => 0.1, close: () => {} });
+    clock.advance(5_000);
+    expect(meter.saturated()).toBe(false);
+  });
+
   it("calls a process saturated while its heap is nearly full", () => {
     const clock = new ManualClock();
     let heapShare = 0.81;
-    const meter = meterLoad(clock, { lagMs: () => 0, heapShare: () => heapShare, close: () => {} });
+    const meter = meterLoad(clock, { lagMs: () => 0, busyShare: () => 1, heapShare: () => heapShare, close: () => {} });
     clock.advance(1_000);
     expect(meter.saturated()).toBe(true);
     heapShare = 0.8;

@@ -1,5 +1,5 @@
 /** How busy the process is: looked at once a second, so that asking costs nothing. */
-import { monitorEventLoopDelay } from "node:perf_hooks";
+import { type EventLoopUtilization, monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { getHeapStatistics } from "node:v8";
 import type { Clock } from "../call.ts";
 
@@ -14,6 +14,8 @@ export interface LoadMeter {
 export interface Gauges {
   /** The 99th percentile of the event loop's delay since the last look, in milliseconds. */
   lagMs(): number;
+  /** The part of the time since the last look in which the event loop had work, from 0 to 1. */
+  busyShare(): number;
   /** The part of the heap that is in use, from 0 to 1. */
   heapShare(): number;
   close(): void;
@@ -21,6 +23,12 @@ export interface Gauges {
 
 /** Above this delay of the event loop, callers notice: a token that takes 20 ms to make would take three times as long to arrive. */
 const lagMaxMs = 50;
+
+/**
+ * The event loop must also have been busy for this part of the time. A process that mostly waits is late because the machine is full
+ * of others: refusing calls would help nobody then, least of all on a laptop that has just been told to compile something.
+ */
+const busyShareMin = 0.8;
 
 /** Seconds in a row above the limit before calls are refused: one collection of garbage or one large body is no overload. */
 const lagSecondsMax = 2;
@@ -35,7 +43,9 @@ export function meterLoad(clock: Clock, gauges: Gauges = processGauges()): LoadM
   let stop = clock.after(1000, look);
 
   function look(): void {
-    laggedSeconds = gauges.lagMs() > lagMaxMs ? laggedSeconds + 1 : 0;
+    // Both are asked every time, since each counts from the last look.
+    const [lagMs, busyShare] = [gauges.lagMs(), gauges.busyShare()];
+    laggedSeconds = lagMs > lagMaxMs && busyShare >= busyShareMin ? laggedSeconds + 1 : 0;
     full = gauges.heapShare() > heapShareMax;
     stop = clock.after(1000, look);
   }
@@ -55,12 +65,19 @@ const resolutionMs = 20;
 function processGauges(): Gauges {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   delay.enable();
+  let before: EventLoopUtilization = performance.eventLoopUtilization();
   return {
     lagMs() {
       // The histogram counts from its own interval, which is no delay.
       const lagMs = delay.percentile(99) / 1e6 - resolutionMs;
       delay.reset();
       return lagMs;
+    },
+    busyShare() {
+      const now = performance.eventLoopUtilization();
+      const { utilization } = performance.eventLoopUtilization(now, before);
+      before = now;
+      return utilization;
     },
     heapShare() {
       const heap = getHeapStatistics();
