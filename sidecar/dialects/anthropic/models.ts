@@ -16,7 +16,7 @@ export interface AnthropicModelRow {
   /** Whether temperature, top_p and top_k may be sent. */
   readonly sampling?: boolean | undefined;
   /** Whether temperature and top_p may be sent in one request. */
-  readonly samplingTogether?: boolean | undefined;
+  readonly samplingPair?: boolean | undefined;
   /** The most tokens that the model can answer with; 0 where that is not known. */
   readonly maxOutputTokens?: number | undefined;
 }
@@ -26,7 +26,7 @@ export interface AnthropicModel {
   readonly thinking: "budget" | "adaptive" | "none";
   readonly jsonSchema: "output_config" | "tool";
   readonly sampling: boolean;
-  readonly samplingTogether: boolean;
+  readonly samplingPair: boolean;
   readonly maxOutputTokens: number;
 }
 
@@ -41,17 +41,17 @@ export function modelTable(operatorRows: readonly AnthropicModelRow[]): (model: 
       thinking: first("thinking"),
       jsonSchema: first("jsonSchema"),
       sampling: first("sampling"),
-      samplingTogether: first("samplingTogether"),
+      samplingPair: first("samplingPair"),
       maxOutputTokens: first("maxOutputTokens"),
     };
   };
 }
 
-const early = { thinking: "none", jsonSchema: "tool", sampling: true, samplingTogether: true } as const;
-const budgeted = { thinking: "budget", jsonSchema: "tool", sampling: true, samplingTogether: true } as const;
-const structured = { thinking: "budget", jsonSchema: "output_config", sampling: true, samplingTogether: false } as const;
-const adaptive = { thinking: "adaptive", jsonSchema: "output_config", sampling: true, samplingTogether: false } as const;
-const newest = { thinking: "adaptive", jsonSchema: "output_config", sampling: false, samplingTogether: false, maxOutputTokens: 0 } as const;
+const early = { thinking: "none", jsonSchema: "tool", sampling: true, samplingPair: true } as const;
+const budgeted = { thinking: "budget", jsonSchema: "tool", sampling: true, samplingPair: true } as const;
+const structured = { thinking: "budget", jsonSchema: "output_config", sampling: true, samplingPair: false } as const;
+const adaptive = { thinking: "adaptive", jsonSchema: "output_config", sampling: true, samplingPair: false } as const;
+const newest = { thinking: "adaptive", jsonSchema: "output_config", sampling: false, samplingPair: false, maxOutputTokens: 0 } as const;
 
 /** The rows that Outrigger knows. The pattern begins with `*` since some endpoints put a vendor or a region before the name. */
 export const builtInModels: readonly AnthropicModelRow[] = Object.freeze([
@@ -64,7 +64,7 @@ export const builtInModels: readonly AnthropicModelRow[] = Object.freeze([
   { pattern: "*claude-opus-4-0*", ...budgeted, maxOutputTokens: 32_000 },
   { pattern: "*claude-opus-4-2025*", ...budgeted, maxOutputTokens: 32_000 },
   { pattern: "*claude-opus-4@*", ...budgeted, maxOutputTokens: 32_000 },
-  { pattern: "*claude-opus-4-1*", ...budgeted, samplingTogether: false, maxOutputTokens: 32_000 },
+  { pattern: "*claude-opus-4-1*", ...budgeted, samplingPair: false, maxOutputTokens: 32_000 },
   { pattern: "*claude-sonnet-4-5*", ...structured, maxOutputTokens: 64_000 },
   { pattern: "*claude-opus-4-5*", ...structured, maxOutputTokens: 64_000 },
   { pattern: "*claude-haiku-4-5*", ...structured, maxOutputTokens: 64_000 },

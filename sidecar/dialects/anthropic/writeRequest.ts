@@ -313,11 +313,11 @@ class RequestBody {
       return { maxTokens };
     }
     if (forced) {
-      this.#report.unsupported("reasoning", " together with a tool that must be called");
+      this.#report.unsupported("reasoning", " along with a tool that must be called");
       return { maxTokens };
     }
     if (prefilled) {
-      this.#report.unsupported("reasoning", " together with an answer that is begun by the application");
+      this.#report.unsupported("reasoning", " along with an answer that is begun by the application");
       return { maxTokens };
     }
     if (this.#traits.thinking === "adaptive") {
@@ -378,10 +378,10 @@ class RequestBody {
       this.#report.changed("temperature", `Lowered from ${temperature} to 1, the most that the model takes.`);
       temperature = 1;
     }
-    const { sampling, samplingTogether } = this.#traits;
+    const { sampling, samplingPair } = this.#traits;
     // 1 is what happens without the parameter, so leaving it out does what was asked.
-    if (!sampling || (!samplingTogether && topP !== undefined)) temperature = temperature === 1 ? undefined : temperature;
-    if (!sampling || (!samplingTogether && temperature !== undefined)) topP = topP === 1 ? undefined : topP;
+    if (!sampling || (!samplingPair && topP !== undefined)) temperature = temperature === 1 ? undefined : temperature;
+    if (!sampling || (!samplingPair && temperature !== undefined)) topP = topP === 1 ? undefined : topP;
     const thinking = " while it thinks";
     if (temperature !== undefined && (!sampling || (thinks && temperature !== 1))) {
       this.#report.unsupported("temperature", sampling ? thinking : "");
@@ -391,8 +391,8 @@ class RequestBody {
       this.#report.unsupported("top_p", sampling ? `${thinking}, below 0.95` : "");
       topP = undefined;
     }
-    if (topP !== undefined && temperature !== undefined && !samplingTogether) {
-      this.#report.unsupported("top_p", " together with temperature");
+    if (topP !== undefined && temperature !== undefined && !samplingPair) {
+      this.#report.unsupported("top_p", " along with temperature");
       topP = undefined;
     }
     if (topK !== undefined && (!sampling || thinks)) {
@@ -450,7 +450,8 @@ interface Thinking {
   readonly effort?: string;
 }
 
-const noArguments = new RawJson('{"type":"object","properties":{}}');
+/** The schema of a tool that takes no arguments. */
+const noArguments = { type: "object", properties: {} } as const;
 
 /** The least that a model thinks with when it is given a number. */
 const budgetMin = 1024;
