@@ -25,13 +25,13 @@ export class ExtraMembers {
     this.hadTools = this.#tools.size > 0;
   }
 
-  /** The extra members of the object at a container, without those that the object has already. */
-  take(container: string, known: { readonly [key: string]: JsonValue | undefined } = {}): { [key: string]: JsonValue } {
+  /** The extra members of the object at a container. Members that the dialect writes itself, be they undefined, are not for extras. */
+  take(container: string, known: { readonly [key: string]: JsonValue | undefined }): { [key: string]: JsonValue } {
     const members = this.#waiting.get(container);
     if (members === undefined) return {};
     const taken: [string, JsonValue][] = [];
     for (const [member, extra] of members) {
-      if (Object.hasOwn(known, member) && known[member] !== undefined) continue;
+      if (Object.hasOwn(known, member)) continue;
       members.delete(member);
       taken.push([member, this.raw(extra.json, extra.path)]);
     }

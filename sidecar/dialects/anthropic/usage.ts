@@ -12,6 +12,8 @@ export class UsageReader {
   /** The exact text of each member, in the order in which they first came. */
   readonly #texts = new Map<string, string>();
   readonly #values = new Map<string, unknown>();
+  /** The provider's own text, as long as it said everything at once; undefined once it was merged from several. */
+  #whole: string | undefined;
 
   /** Whether any count came. */
   get known(): boolean {
@@ -24,6 +26,7 @@ export class UsageReader {
    */
   add(value: unknown, text: string): void {
     if (!isObject(value)) return;
+    this.#whole = this.known ? undefined : text;
     for (const { key, valueStart, valueEnd } of memberSpans(text)) {
       const member = value[key];
       const before = this.#values.get(key);
@@ -41,14 +44,17 @@ export class UsageReader {
     const written = this.#count("cache_creation_input_tokens");
     const details = this.#values.get("output_tokens_details");
     const reasoning = isObject(details) ? countOf(details, "thinking_tokens") : undefined;
-    const members = [...this.#texts].map(([key, text]) => `${JSON.stringify(key)}:${text}`);
-    const usage: Usage = { $typeName: "outrigger.chat.v1.Usage", nativeJson: `{${members.join(",")}}` };
+    const usage: Usage = { $typeName: "outrigger.chat.v1.Usage", nativeJson: this.#whole ?? this.#merged() };
     if (input !== undefined) usage.inputTokens = input + (read ?? 0n) + (written ?? 0n);
     if (output !== undefined) usage.outputTokens = output;
     if (read !== undefined) usage.cachedInputTokens = read;
     if (written !== undefined) usage.cacheWriteTokens = written;
     if (reasoning !== undefined) usage.reasoningTokens = reasoning;
     return usage;
+  }
+
+  #merged(): string {
+    return `{${[...this.#texts].map(([key, text]) => `${JSON.stringify(key)}:${text}`).join(",")}}`;
   }
 
   #count(key: string): bigint | undefined {

@@ -153,29 +153,32 @@ class RequestBody {
       ...(thinking.effort === undefined ? {} : { effort: thinking.effort }),
       ...(format?.config === undefined
         ? {}
-        : { format: { type: "json_schema", schema: format.config, ...this.#extras.take("output_config.format.") } }),
+        : { format: this.#withExtras("output_config.format.", { type: "json_schema", schema: format.config }) }),
     };
-    const metadata: Members = request.user === "" ? {} : { user_id: request.user };
-    const thinkingMember = thinking.config === undefined ? {} : { ...thinking.config, ...this.#extras.take("thinking.") };
     const known: Members = {
       model: this.#model,
       max_tokens: thinking.maxTokens,
       system: system.length > 0 ? system : undefined,
       messages: turns.map(({ role, blocks, extras }) => ({ role, content: blocks, ...extras })),
       tools: tools.length > 0 ? tools : undefined,
-      tool_choice: choice.value === undefined ? undefined : { ...choice.value, ...this.#extras.take("tool_choice.") },
-      thinking: filled(thinkingMember),
-      output_config: filled({ ...this.#extras.take("output_config.", outputConfig), ...outputConfig }),
+      tool_choice: choice.value && this.#withExtras("tool_choice.", choice.value),
+      thinking: thinking.config && this.#withExtras("thinking.", thinking.config),
+      output_config: filled(this.#withExtras("output_config.", outputConfig)),
       ...this.#sampling(thinking.config !== undefined && thinking.config.type !== "disabled"),
       stop_sequences: filledList(this.#stop()),
-      metadata: filled({ ...metadata, ...this.#extras.take("metadata.", metadata) }),
+      metadata: filled(this.#withExtras("metadata.", request.user === "" ? {} : { user_id: request.user })),
       service_tier: this.#serviceTier(),
       stream: this.#streaming ? true : undefined,
     };
-    const body = stringify({ ...known, ...this.#extras.take("", known) });
+    const body = stringify(this.#withExtras("", known));
     const written = headers.write(this.#streaming, this.#extras.takeText(betaPath));
     this.#extras.reportRest();
     return { path, headers: written, body, warnings: this.#report.warnings };
+  }
+
+  /** An object with the members that only this dialect knows. */
+  #withExtras(container: string, members: Members): Members {
+    return { ...members, ...this.#extras.take(container, members) };
   }
 
   /** Parameters that this API has no word for. Values that mean what happens anyway need none. */
@@ -221,7 +224,7 @@ class RequestBody {
         whole.delete(written.length);
         written.push(given);
       }
-      written.push({ ...tool, ...this.#extras.take(`tools[${written.length}].`, tool) });
+      written.push(this.#withExtras(`tools[${written.length}].`, tool));
     };
     for (const [index, tool] of this.#request.tools.entries()) {
       const member = `tools[${index}]`;
@@ -299,7 +302,7 @@ class RequestBody {
     const effort = amount.case === "effort" ? amount.value : undefined;
     if (effort === "none") return this.#traits.thinking === "none" ? { maxTokens } : { maxTokens, config: { type: "disabled" } };
     if (effort !== undefined && !Object.hasOwn(budgets, effort)) {
-      this.#report.unsupported("reasoning.effort", ` with ${JSON.stringify(effort)}`);
+      this.#report.unsupported("reasoning.effort", ` with the value ${JSON.stringify(effort)}`);
       return { maxTokens };
     }
     if (reasoning.thinking === false) {
@@ -374,11 +377,11 @@ class RequestBody {
   #sampling(thinks: boolean): Members {
     const { topK } = this.#request;
     let { temperature, topP } = this.#request;
-    if (temperature !== undefined && temperature > 1) {
+    const { sampling, samplingPair } = this.#traits;
+    if (sampling && temperature !== undefined && temperature > 1) {
       this.#report.changed("temperature", `Lowered from ${temperature} to 1, the most that the model takes.`);
       temperature = 1;
     }
-    const { sampling, samplingPair } = this.#traits;
     // 1 is what happens without the parameter, so leaving it out does what was asked.
     if (!sampling || (!samplingPair && topP !== undefined)) temperature = temperature === 1 ? undefined : temperature;
     if (!sampling || (!samplingPair && temperature !== undefined)) topP = topP === 1 ? undefined : topP;
@@ -419,7 +422,7 @@ class RequestBody {
       case "default":
         return "standard_only";
       default:
-        this.#report.unsupported("service_tier", ` ${JSON.stringify(this.#request.serviceTier)}`);
+        this.#report.unsupported("service_tier", ` with the value ${JSON.stringify(this.#request.serviceTier)}`);
         return undefined;
     }
   }

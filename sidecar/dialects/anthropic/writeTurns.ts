@@ -101,7 +101,7 @@ class TurnWriter {
         for (const [index, part] of message.parts.entries()) this.#userPart(part, `${path}.parts[${index}]`);
     }
     const turn = this.#turns.at(-1);
-    const extras = this.#extras.take(`${path}.`);
+    const extras = this.#extras.take(`${path}.`, turnMembers);
     if (turn !== undefined) turn.extras = { ...turn.extras, ...extras };
   }
 
@@ -144,7 +144,7 @@ class TurnWriter {
           if (block === undefined) break;
           if (part.cache !== undefined) this.#report.unsupported(`${field}.cache`, " on thinking");
           thought = true;
-          blocks.push({ ...block, ...this.#extras.take(`${field}.`) });
+          blocks.push({ ...block, ...this.#extras.take(`${field}.`, block) });
           break;
         }
         case "toolCall": {
@@ -287,7 +287,7 @@ class TurnWriter {
       this.#report.dropped(`${field}.image.detail`, "This provider decides for itself how closely to look at a picture.");
     }
     const { source } = media;
-    const extras = this.#extras.take(`${field}.source.`);
+    const extras = this.#extras.take(`${field}.source.`, sourceMembers);
     const isImage = kind === "image" || media.mediaType.startsWith("image/");
     const type = isImage ? "image" : "document";
     const title = isImage || media.filename === "" ? {} : { title: media.filename };
@@ -321,7 +321,7 @@ class TurnWriter {
     field: string,
   ): Block | undefined {
     if (type === "image" ? !pictures.has(mediaType) : mediaType !== "application/pdf") {
-      this.#report.unsupported(`${field}.media_type`, ` ${JSON.stringify(mediaType)}`);
+      this.#report.unsupported(`${field}.media_type`, ` with the value ${JSON.stringify(mediaType)}`);
       return undefined;
     }
     return { type, source: { type: "base64", media_type: mediaType, data: base64, ...extras }, ...title };
@@ -396,6 +396,10 @@ function argumentsObject(text: string): JsonValue {
   }
   return { value: text };
 }
+
+/** What is written here in every turn, and in the sources of media: no extra takes its place. */
+const turnMembers = { role: undefined, content: undefined };
+const sourceMembers = { type: undefined, media_type: undefined, data: undefined, url: undefined, file_id: undefined };
 
 const pictures: ReadonlySet<string> = new Set(["image/jpeg", "image/png", "image/gif", "image/webp"]);
 
