@@ -39,6 +39,11 @@ export class ExtraMembers {
     return Object.fromEntries(taken);
   }
 
+  /** Whether an extra waits for its object. */
+  has(container: string, member: string): boolean {
+    return this.#waiting.get(container)?.has(member) ?? false;
+  }
+
   /** The text of one extra that is a JSON string. */
   takeText(path: string): string | undefined {
     const place = splitExtraPath(path);

@@ -5,6 +5,8 @@
  * knows are taken to behave like its newest ones: yesterday's rules are the ones that tomorrow's models drop.
  */
 
+import { matcher } from "../../../proto/pattern.ts";
+
 /** One row. What it leaves out, a later row that fits decides. */
 export interface AnthropicModelRow {
   /** Which models: a name in which `*` stands for anything. */
@@ -32,9 +34,9 @@ export interface AnthropicModel {
 
 /** Looks models up in an operator's rows first and in the built-in rows then. */
 export function modelTable(operatorRows: readonly AnthropicModelRow[]): (model: string) => AnthropicModel {
-  const rows = [...operatorRows, ...builtInModels].map((row) => ({ row, pieces: row.pattern.split("*") }));
+  const rows = [...operatorRows, ...builtInModels].map((row) => ({ row, fits: matcher(row.pattern) }));
   return function modelOf(model) {
-    const fitting = rows.filter(({ pieces }) => fits(pieces, model));
+    const fitting = rows.filter(({ fits }) => fits(model));
     const first = <Key extends keyof AnthropicModel>(key: Key): AnthropicModel[Key] =>
       (fitting.find(({ row }) => row[key] !== undefined)?.row as AnthropicModel | undefined)?.[key] ?? unknownModel[key];
     return {
@@ -75,19 +77,3 @@ export const builtInModels: readonly AnthropicModelRow[] = Object.freeze([
 
 /** Models of other makers behind endpoints that speak this dialect: they know its oldest forms best. */
 const unknownModel: AnthropicModel = { ...budgeted, maxOutputTokens: 0 };
-
-/** Whether a name fits a pattern whose pieces stood between its asterisks: the first begins it, the last ends it, the rest in order. */
-function fits(pieces: readonly string[], name: string): boolean {
-  const begin = pieces[0] ?? "";
-  if (pieces.length === 1) return name === begin;
-  if (!name.startsWith(begin)) return false;
-  let from = begin.length;
-  for (let i = 1; i < pieces.length - 1; i++) {
-    const piece = pieces[i] ?? "";
-    const at = name.indexOf(piece, from);
-    if (at === -1) return false;
-    from = at + piece.length;
-  }
-  const end = pieces[pieces.length - 1] ?? "";
-  return name.length - end.length >= from && name.endsWith(end);
-}

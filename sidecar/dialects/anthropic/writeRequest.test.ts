@@ -114,6 +114,21 @@ describe("thinking", () => {
     expect(refusedField(effort("extreme"))).toBe("PARAMETER_UNSUPPORTED reasoning.effort");
   });
 
+  it("asks models that take words alone for the word that is near a number, or for the caller's own", () => {
+    const near = (tokens: bigint) => write(budget(tokens), { model: "claude-opus-4-6" });
+    expect(near(1024n)).toMatchObject({
+      json: { output_config: { effort: "low" } },
+      warned: ["PARAMETER_CHANGED reasoning.budget_tokens"],
+    });
+    expect(near(8000n).json.output_config.effort).toBe("medium");
+    expect(near(32_000n).json.output_config.effort).toBe("high");
+    const extras = [{ dialect: "anthropic", path: "output_config.effort", json: '"max"' }];
+    expect(write({ ...budget(1024n), extras }, { model: "claude-opus-4-6" })).toMatchObject({
+      json: { thinking: { type: "adaptive" }, output_config: { effort: "max" } },
+      warned: [],
+    });
+  });
+
   it("leaves room for an answer", () => {
     expect(write({ ...budget(5000n), maxOutputTokens: 5000n })).toMatchObject({
       json: { max_tokens: 5000, thinking: { budget_tokens: 4999 } },

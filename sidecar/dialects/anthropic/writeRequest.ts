@@ -331,6 +331,8 @@ class RequestBody {
           ...(effort === undefined ? {} : { effort: effort === "minimal" ? "low" : effort }),
         };
       }
+      // A caller of this dialect may have said both.
+      if (this.#extras.has("output_config.", "effort")) return { maxTokens, config: { type: "adaptive" } };
       const near = effortNear(Number(amount.value));
       this.#report.changed(
         "reasoning.budget_tokens",
