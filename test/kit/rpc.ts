@@ -180,9 +180,14 @@ function answerOf<Output>(messages: readonly Output[], head: Metadata, status: S
   const metadata = head.clone();
   metadata.merge(status.metadata);
   const [details] = status.metadata.get("grpc-status-details-bin");
-  const infos = details instanceof Buffer ? fromBinary(StatusSchema, details).details.map((any) => anyUnpack(any, ErrorInfoSchema)) : [];
-  const reason = infos.find((info) => info !== undefined)?.reason;
+  const reason = details instanceof Buffer ? reasonIn(details) : undefined;
   return { messages, metadata, code: status.code, details: status.details, reason };
+}
+
+/** The reason in the bytes of a `google.rpc.Status`, or undefined. */
+export function reasonIn(status: Uint8Array): string | undefined {
+  const infos = fromBinary(StatusSchema, status).details.map((any) => anyUnpack(any, ErrorInfoSchema));
+  return infos.find((info) => info !== undefined)?.reason;
 }
 
 function metadataOf(entries: Readonly<Record<string, string>>): Metadata {

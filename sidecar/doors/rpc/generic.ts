@@ -17,13 +17,14 @@ import { Fault, FaultReason, toFault } from "../../../proto/fault.ts";
 import type { CallNotes, DoorName, House, Secret } from "../../call.ts";
 import { credentialOf, traceparentOf } from "../caller.ts";
 import type { Exchange } from "../exchange.ts";
+import { inflateBody } from "../inflate.ts";
 import { deadlineExceeded, untilDeadlineMs } from "../pump.ts";
 import { compressions } from "./compression.ts";
 import { connectErrorOf } from "./connectError.ts";
-import { envelopeHead } from "./envelope.ts";
+import { compressedFlag, type Envelope, envelopeHead, wrap } from "./envelope.ts";
 import { answerMetadata } from "./metadata.ts";
 import { encodingOf, refuse, requestMessage, timeoutOf } from "./reading.ts";
-import { messageDepthMax } from "./requests.ts";
+import { messageDepthMax, readMessage } from "./requests.ts";
 import type { Wire } from "./wire.ts";
 
 /** Who calls a method of the generic stack, and how. */
@@ -86,17 +87,55 @@ export function genericStack(
         return;
       }
       exchange.body(requestBytesMax + (wire?.enveloped ? envelopeHead : 0), (fault, body) => {
-        try {
-          if (fault !== undefined) throw fault;
-          if (wire !== undefined) requestMessage(wire, encoding, body, requestBytesMax);
-        } catch (caught) {
-          refuse(house, exchange, wire, id, toFault(caught));
-          return;
+        if (fault !== undefined) refuse(house, exchange, wire, id, fault);
+        else if (wire === undefined) begin(exchange, handler, wire, id, timeoutMs, arrived(body));
+        else {
+          readWhole(handler, wire, encoding, body, (broken, whole) => {
+            if (broken === undefined) begin(exchange, handler, wire, id, timeoutMs, arrived(whole));
+            else refuse(house, exchange, wire, id, broken);
+          });
         }
-        begin(exchange, handler, wire, id, timeoutMs, arrived(body));
       });
     },
   };
+
+  /**
+   * Takes envelope and compression off a message, decodes it, and gives it back in plain form, as the stack shall have it. That decodes
+   * twice what is decoded rarely; but the stack has only codes for what is wrong with a message, and not gRPC's own in every case.
+   */
+  function readWhole(
+    { method }: UniversalHandler,
+    wire: Wire,
+    encoding: string,
+    body: Uint8Array,
+    done: (fault: Fault | undefined, plain: Uint8Array) => void,
+  ): void {
+    const check = (message: Uint8Array) => {
+      try {
+        readMessage(method.input, message, wire.json);
+      } catch (caught) {
+        if (!(caught instanceof Fault)) house.warn("A request could not be read for a reason that nobody foresaw.", {}, caught);
+        return done(toFault(caught), message);
+      }
+      done(undefined, wire.enveloped ? wrap(0, message) : message);
+    };
+    let envelope: Envelope;
+    try {
+      envelope = requestMessage(wire, encoding, body, requestBytesMax);
+    } catch (caught) {
+      done(toFault(caught), body);
+      return;
+    }
+    const { flags, message } = envelope;
+    // A message of no bytes is one of no bytes, compressed or not.
+    if ((flags & compressedFlag) === 0 || message.byteLength === 0) check(message);
+    else {
+      inflateBody(encoding, message, requestBytesMax, (fault, inflated) => {
+        if (fault === undefined) check(inflated);
+        else done(fault, message);
+      });
+    }
+  }
 
   /** Runs the method. Returns at once. */
   function begin(
@@ -187,15 +226,15 @@ async function* translating<T>(messages: AsyncIterable<T>, translated: (caught: 
   }
 }
 
-/** The headers that the stack reads; nothing else of the request reaches it. Timeouts are kept here, where the clock is. */
+/**
+ * The headers that the stack reads; nothing else of the request reaches it. Timeouts are kept here, where the clock is, and messages
+ * come to it uncompressed.
+ */
 const readHeaders: readonly string[] = Object.freeze([
   "content-type",
   "connect-protocol-version",
-  "content-encoding",
   "accept-encoding",
-  "connect-content-encoding",
   "connect-accept-encoding",
-  "grpc-encoding",
   "grpc-accept-encoding",
 ]);
 
@@ -302,7 +341,7 @@ function arriving(exchange: Exchange): AsyncIterable<Uint8Array> {
 
 const waitingBytesMax = 256 * 1024; // thousands of questions such as reflection's
 
-/** The stack decodes messages itself and tells only the caller what was wrong with one. */
+/** What the stack itself could not read: a `GET`'s query, or questions that are no envelopes. It tells only the caller why. */
 function unread(): Fault {
   return new Fault(FaultReason.REQUEST_INVALID, "The request's message could not be read.");
 }

@@ -87,6 +87,8 @@ function wrongWithin(field: DescField, value: unknown, at: string): FieldViolati
     fromJson(field.parent, { [field.jsonName]: value } as JsonValue, jsonRead);
     return undefined;
   } catch {
+    // Every member fits by itself, so it is the object that does not.
+    if (field.fieldKind === "message" && isObject(value)) return { field: at, message: "has members that exclude each other" };
     return { field: at, message: `must be ${expected(field)}` };
   }
 }

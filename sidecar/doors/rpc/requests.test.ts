@@ -1,0 +1,110 @@
+import { create, fromBinary, toBinary, toJsonString } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Fault } from "../../../proto/fault.ts";
+import { CreateChatCompletionRequestSchema } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import { ChatRequestSchema } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { chatRequest } from "../../../test/kit/call.ts";
+import { checkedChat, readMessage } from "./requests.ts";
+
+const schema = CreateChatCompletionRequestSchema;
+const asked = create(schema, {
+  chat: chatRequest({ temperature: 0, maxOutputTokens: 2n ** 60n, logitBias: { "5": -1.5 }, stop: ["ä"] }),
+});
+
+function faultOf(act: () => unknown): Fault {
+  try {
+    act();
+  } catch (caught) {
+    if (caught instanceof Fault) return caught;
+    throw caught;
+  }
+  throw new Error("a fault was expected");
+}
+
+describe("readMessage", () => {
+  test("reads both codecs to the same message", () => {
+    expect(readMessage(schema, toBinary(schema, asked), false)).toEqual(asked);
+    expect(readMessage(schema, Buffer.from(toJsonString(schema, asked)), true)).toEqual(asked);
+    expect(readMessage(schema, Buffer.from(toJsonString(schema, asked, { useProtoFieldName: true })), true)).toEqual(asked);
+  });
+
+  test("any bytes and any text are read or refused with a fault, and with nothing else", () => {
+    const readable = (bytes: Uint8Array, json: boolean) => {
+      try {
+        readMessage(schema, bytes, json);
+      } catch (caught) {
+        expect(caught).toBeInstanceOf(Fault);
+      }
+    };
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), fc.json(), fc.string(), (bytes, json, text) => {
+        readable(bytes, false);
+        readable(bytes, true);
+        readable(Buffer.from(json), true);
+        readable(Buffer.from(`{"chat":${json}}`), true);
+        readable(Buffer.from(text), true);
+      }),
+    );
+  });
+
+  test("bytes changed anywhere are read or refused with a fault", () => {
+    const sound = toBinary(schema, asked);
+    fc.assert(
+      fc.property(fc.nat(sound.byteLength - 1), fc.nat(255), (at, byte) => {
+        const changed = Uint8Array.from(sound);
+        changed[at] = byte;
+        let read: unknown;
+        try {
+          read = readMessage(schema, changed, false);
+        } catch (caught) {
+          expect(caught).toBeInstanceOf(Fault);
+          return;
+        }
+        expect(read).toEqual(fromBinary(schema, changed));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test.each<[string, string, string | undefined]>([
+    ["a member twice", '{"chat":{"model":"a","model":"b"}}', undefined],
+    ["a member by both its names", '{"chat":{"topP":1,"top_p":1}}', "chat"],
+    ["two members of one choice", '{"chat":{"toolChoice":{"mode":1,"tool":"x"}}}', "chat.tool_choice"],
+    ["a number as text that is none", '{"chat":{"maxOutputTokens":"many"}}', "chat.max_output_tokens"],
+    ["a number too large", '{"chat":{"n":3000000000}}', "chat.n"],
+    ["an object for a list", '{"chat":{"messages":{}}}', "chat.messages"],
+    ["a list for an object", '{"chat":[]}', "chat"],
+    ["an unknown name with anything in it", `{"chat":{"${"x y".repeat(50)}":1}}`, `chat.${JSON.stringify("x y".repeat(22).slice(0, 64))}`],
+    ["a wrong value in a map", '{"chat":{"logitBias":{"1":"x"}}}', "chat.logit_bias"],
+  ])("%s is refused where it stands", (_, text, field) => {
+    const fault = faultOf(() => readMessage(schema, Buffer.from(text), true));
+    expect(fault.kind.name).toBe("REQUEST_INVALID");
+    expect(fault.field).toBe(field);
+  });
+
+  test("a refusal never repeats what the request held", () => {
+    const canary = "canary-5f1c";
+    const texts = [
+      `{"chat":{"model":"${canary}","temperature":"${canary}"}}`,
+      `{"chat":{"messages":[{"role":"${canary}"}]}}`,
+      `{"chat":"${canary}"}`,
+      `{"chat":{"model":"${canary}"`,
+    ];
+    for (const text of texts) {
+      expect(JSON.stringify(faultOf(() => readMessage(schema, Buffer.from(text), true)))).not.toContain(canary);
+      expect(faultOf(() => readMessage(schema, Buffer.from(text), true)).message).not.toContain(canary);
+    }
+  });
+});
+
+describe("checkedChat", () => {
+  test("gives back what fits, and refuses the rest with all of its fields", () => {
+    const chat = chatRequest();
+    expect(checkedChat(chat)).toBe(chat);
+    const fault = faultOf(() => checkedChat(create(ChatRequestSchema, { n: 0, topK: -1n })));
+    expect(fault.violations.map(({ field }) => field)).toEqual(["chat.model", "chat.messages", "chat.top_k", "chat.n"]);
+    expect(fault.message).toBe("chat.model must be 1 to 512 bytes long, and 3 more.");
+    expect(faultOf(() => checkedChat(undefined)).message).toBe("chat is required.");
+  });
+});
