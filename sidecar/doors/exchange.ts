@@ -235,8 +235,18 @@ export class Http1Exchange implements Exchange, Kept {
     if (this.#gone !== undefined && !this.#response.writableFinished) this.#tellGone(left());
     this.#gone = undefined;
     // A refused request whose rest is still coming stays under watch, or its sender could keep the connection for ever.
-    if (this.#request.complete || this.#request.destroyed) this.#keeper.leave(this);
-    else this.#request.on("close", () => this.#keeper.leave(this));
+    if (this.#request.complete || this.#request.destroyed) {
+      this.#keeper.leave(this);
+      return;
+    }
+    // Node tells a request whose answer is over nothing of its connection's end, so both are heard.
+    const { socket } = this.#request;
+    const leave = () => {
+      socket.off("close", leave);
+      this.#keeper.leave(this);
+    };
+    this.#request.once("close", leave);
+    socket.once("close", leave);
   }
 }
 
@@ -448,8 +458,9 @@ class Incoming {
     const from = this.#from;
     from.on("data", (piece: Uint8Array) => this.#take(piece));
     from.on("end", () => this.#finish(undefined));
-    from.on("error", () => this.#finish(left()));
-    from.on("close", () => this.#finish(left()));
+    from.on("error", () => this.#finishLeft());
+    // A body that is whole is closed too, and an error with its stack is dear.
+    from.on("close", () => this.#finishLeft());
   }
 
   check(nowMs: number): void {
@@ -471,6 +482,10 @@ class Incoming {
     if (this.#first === undefined) this.#first = piece;
     else if (this.#rest === undefined) this.#rest = [this.#first, piece];
     else this.#rest.push(piece);
+  }
+
+  #finishLeft(): void {
+    if (!this.finished) this.#finish(left());
   }
 
   #finish(fault: Fault | undefined): void {
@@ -511,15 +526,15 @@ class Slowness {
 
 function readPieces(from: Readable, take: (piece: Uint8Array) => void, done: (fault: Fault | undefined) => void): void {
   let finished = false;
-  const finish = (fault: Fault | undefined) => {
+  const finish = (whole: boolean) => {
     if (finished) return;
     finished = true;
-    done(fault);
+    done(whole ? undefined : left());
   };
   from.on("data", take);
-  from.on("end", () => finish(undefined));
-  from.on("error", () => finish(left()));
-  from.on("close", () => finish(left()));
+  from.on("end", () => finish(true));
+  from.on("error", () => finish(false));
+  from.on("close", () => finish(false));
 }
 
 const closing: readonly string[] = Object.freeze(["connection", "close"]);

@@ -3,6 +3,7 @@ import type { ClientHttp2Session } from "node:http2";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Fault } from "../../proto/fault.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
@@ -97,6 +98,15 @@ function frame(type: number, flags: number, stream: number, payload: Uint8Array)
   head.writeUInt8(flags, 4);
   head.writeUInt32BE(stream, 5);
   return Buffer.concat([head, payload]);
+}
+
+/** The bytes with up to five of them changed. */
+function changed(bytes: Buffer): fc.Arbitrary<Buffer> {
+  return fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)), { minLength: 1, maxLength: 5 }).map((changes) => {
+    const copy = Buffer.from(bytes);
+    for (const [at, value] of changes) copy[at] = value;
+    return copy;
+  });
 }
 
 const post = "POST /echo?q=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";
@@ -274,6 +284,98 @@ describe("HTTP/1.1 is read strictly", () => {
   });
 });
 
+describe("two readers that disagree about where a request ends", () => {
+  const codings = [
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding:chunked",
+    "Transfer-Encoding: CHUNKED",
+    "Transfer-Encoding: chunked ",
+    "Transfer-Encoding:\tchunked",
+    "Transfer-Encoding: \x0bchunked",
+    "Transfer-Encoding: chunked\x00",
+    "Transfer-Encoding : chunked",
+    " Transfer-Encoding: chunked",
+    "X: y\n Transfer-Encoding: chunked",
+    "X: y\nTransfer-Encoding: chunked",
+    "X: y\rTransfer-Encoding: chunked",
+    "Transfer-Encoding:\r\n chunked",
+    "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    "Transfer-Encoding: chunked, identity",
+    "Transfer-Encoding: identity, chunked",
+    "Transfer-Encoding: xchunked",
+    "Transfer-Encoding: chunkedx",
+    "Transfer-Encoding: 'chunked'",
+    "Transfer-Encoding: chunked;q=1",
+    "Transfer_Encoding: chunked",
+    "X-Transfer-Encoding: chunked",
+    "Transfer-Encoding\x00: chunked",
+    "TE: chunked",
+  ];
+  const lengths = (length: number) => [
+    `Content-Length: ${length}`,
+    `Content-Length : ${length}`,
+    `Content-Length: ${length}\r\nContent-Length: 0`,
+    `Content-Length: 0\r\nContent-Length: ${length}`,
+    `Content-Length: ${length}, 0`,
+    `Content-Length: +${length}`,
+    `Content-Length: 0x${length.toString(16)}`,
+    `Content-Length: ${length}\x00`,
+    `Content-Length:\r\n ${length}`,
+    ` Content-Length: ${length}`,
+    `content-length:${length}`,
+    `Content-Length: 1${"0".repeat(25)}`,
+  ];
+  const hidden = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+
+  test.each(codings)("the length beside '%s' never lets a second request through", async (coding) => {
+    const { port, door } = await running();
+    for (const length of lengths(hidden.length)) {
+      for (const lines of [`${coding}\r\n${length}`, `${length}\r\n${coding}`]) {
+        const connection = opened(port);
+        await connection.sent(`POST /echo HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n${hidden}`);
+        connection.socket.end();
+        await connection.end();
+      }
+    }
+    expect(door.exchanges.filter(({ path }) => path !== "/echo")).toEqual([]);
+  });
+});
+
+describe("whatever comes", () => {
+  const good = Buffer.concat([Buffer.from(post), Buffer.from(post)]);
+  const goodFrames = Buffer.concat([
+    preface,
+    emptySettings,
+    frame(1, 4, 1, Buffer.concat([Buffer.from([0x83, 0x86, 0x04, 5]), Buffer.from("/echo"), Buffer.from([0x01, 1]), Buffer.from("x")])),
+    frame(0, 1, 1, Buffer.from("hi")),
+  ]);
+
+  test.each([
+    ["noise", fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes))],
+    [
+      "noise behind the preface of HTTP/2",
+      fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.concat([preface, emptySettings, bytes])),
+    ],
+    ["requests with a few bytes changed", changed(good)],
+    ["frames with a few bytes changed", changed(goodFrames)],
+  ])("%s leaves the next caller well served", async (_name, arbitrary) => {
+    const { port, listener } = await running();
+    await fc.assert(
+      fc.asyncProperty(arbitrary, async (bytes) => {
+        const connection = opened(port);
+        await connection.sent(bytes);
+        connection.socket.end();
+        await connection.end();
+      }),
+      { numRuns: 150 },
+    );
+    expect((await request1(port, "POST", "/echo", {}, "hi")).status).toBe(200);
+    expect((await request2(port, "POST", "/echo", {}, "hi")).status).toBe(200);
+    await until(() => listener.openCount === 0);
+  });
+});
+
 describe("limits of HTTP/1.1", () => {
   test("a head that is too large: 431", async () => {
     const { port } = await running();
@@ -386,6 +488,26 @@ describe("bodies, over both", () => {
     connection.received = "";
     connection.send(`0\r\n\r\n${post}`);
     await connection.until("[q=1] hi");
+  });
+
+  test("a connection that is refused again and again gathers nothing", async () => {
+    const { port, listener, door } = await running();
+    const connection = opened(port);
+    // Node warns of listeners that gather.
+    const warnings: Error[] = [];
+    const hear = (warning: Error) => warnings.push(warning);
+    process.on("warning", hear);
+    cleanups.push(() => void process.off("warning", hear));
+    for (let round = 1; round <= 30; round += 1) {
+      connection.received = "";
+      connection.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\na");
+      await connection.until("REQUEST_TOO_LARGE");
+      expect(listener.openCount).toBe(1);
+      connection.send("a".repeat(1999));
+      await until(() => listener.openCount === 0);
+    }
+    expect(door.exchanges).toHaveLength(30);
+    expect(warnings).toEqual([]);
   });
 
   test("what follows a refusal is thrown away only for a while", async () => {
@@ -629,6 +751,35 @@ describe("a caller that does not read", () => {
     second.end("end");
     expect((await answered).body.endsWith("tick end")).toBe(true);
   });
+});
+
+test("hundreds of slow callers of every kind are cut off, and nobody else is slowed or refused", async () => {
+  const clock = new ManualClock();
+  const { port, door, listener } = await running({ clock, limits: { headersMs: 300, headersSweepMs: 50 } });
+  door.bytesMax = 1_000_000;
+  const each = 100;
+  const slow: RawConnection[] = [];
+  const many = (bytes: string | Buffer) => {
+    for (let index = 0; index < each; index += 1) {
+      const connection = opened(port);
+      if (bytes.length > 0) connection.send(bytes);
+      slow.push(connection);
+    }
+  };
+  many(""); // says nothing
+  many("PRI * HTTP/2.0\r\n"); // half a preface
+  many("POST /echo HTTP/1.1\r\nHost: x\r\nX: "); // half a head
+  many("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\na"); // half a body
+  many(Buffer.concat([preface, emptySettings.subarray(0, 5)])); // half of its settings
+  await until(() => door.exchanges.length === each);
+  for (let step = 0; step < 60; step += 1) {
+    expect((await request1(port, "POST", "/echo", {}, "hi")).status).toBe(200);
+    expect((await request2(port, "POST", "/echo", {}, "hi")).status).toBe(200);
+    clock.advance(1000);
+  }
+  await Promise.all(slow.slice(3 * each, 4 * each).map((connection) => connection.until("CALLER_STALLED")));
+  await Promise.all(slow.map((connection) => connection.end()));
+  await until(() => listener.openCount === 0);
 });
 
 describe("closing", () => {

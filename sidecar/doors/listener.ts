@@ -164,6 +164,8 @@ class DoorListener implements Listener {
     if (this.#closing !== undefined) throw new Error("the listener is closed");
     const server = this.#createServer();
     await listening(server, where);
+    // A connection that cannot be taken, for want of descriptors say, is an error of the server; without a listener it would end the process.
+    server.on("error", (error) => this.#house.warn("A connection could not be taken.", {}, error));
     this.#servers.add(server);
     return server;
   }

@@ -45,6 +45,8 @@ export function createOps(options: OpsOptions): Ops {
         server.once("error", reject);
         server.listen(port, host, () => {
           server.off("error", reject);
+          // A connection that cannot be taken, for want of descriptors say, is an error of the server, and must not end the process.
+          server.on("error", (error) => options.house.warn("Operations could not take a connection.", {}, error));
           const address = server.address();
           if (address !== null && typeof address !== "string") resolve(address.port);
         });
