@@ -146,7 +146,7 @@ describe("whatever becomes of the text", () => {
       insert: fc.oneof(
         fc.constant(""),
         fc.string({ maxLength: 4, unit: "binary" }),
-        fc.constantFrom(":", " ", "\n", "- ", "{", "]", "*a", "&a ", "'", '"', "#", "\t"),
+        fc.constantFrom('"\\ud800"', ":", " ", "\n", "- ", "{", "]", "*a", "&a ", "'", '"', "#", "\t"),
       ),
     });
     fc.assert(

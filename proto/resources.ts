@@ -8,16 +8,16 @@
  */
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { closest } from "./resources/closest.ts";
-import { type Broken, findConflicts } from "./resources/consistency.ts";
+import { findConflicts } from "./resources/consistency.ts";
 import { readDocuments, type Tree } from "./resources/document.ts";
 import {
-  defaultNamespace,
   fullNameOf,
   groupResources,
   isKindName,
   type KindName,
   kindNames,
   kindOf,
+  nameOf,
   type Resource,
   type Resources,
   schemaOf,
@@ -53,6 +53,8 @@ export interface PolicyFile {
 /** A resource, and where each part of it stands. */
 export interface Located {
   readonly resource: Resource;
+  /** Its namespace and name, as they may be shown. */
+  readonly name: string;
   readonly file: string;
   /** Where a field such as `spec.targets[1].provider` stands, or if it is not there what would hold it. */
   placeOf(field: string): Place;
@@ -63,8 +65,8 @@ export interface ReadFile {
   /** The resources without an error, in the order of the file. */
   readonly resources: readonly Located[];
   readonly problems: readonly Problem[];
-  /** What is there and has an error. */
-  readonly broken: readonly Broken[];
+  /** What is there and has an error, as far as it could be read, and the fields that could not be. */
+  readonly broken: readonly (Located & { readonly isSpoiled: (field: string) => boolean })[];
   /** Whether the name of everything in the file is known. */
   readonly whole: boolean;
 }
@@ -98,10 +100,16 @@ export function readResources(files: readonly PolicyFile[], rules = makeRules())
   const resources = groupResources([...found.values()].map(({ resource }) => resource));
   const broken = read.flatMap((file) => file.broken);
   const whole = read.every((file) => file.whole);
-  for (const conflict of findConflicts(resources, broken, whole)) {
-    const located = found.get(`${kindOf(conflict.resource)} ${fullNameOf(conflict.resource)}`);
+  const locatedOf = new Map([...found.values(), ...broken].map((located) => [located.resource, located]));
+  const spoiledOf = new Map(broken.map(({ resource, isSpoiled }) => [resource, isSpoiled]));
+  for (const conflict of findConflicts(
+    resources,
+    broken.map(({ resource }) => resource),
+    whole,
+  )) {
+    const located = locatedOf.get(conflict.resource);
     if (located === undefined) throw new Error("a conflict is about a resource of the set");
-    problems.push(problemOf(located, conflict));
+    if (!spoiledOf.get(conflict.resource)?.(conflict.field)) problems.push(problemOf(located, conflict));
   }
   return {
     resources,
@@ -117,7 +125,7 @@ export function readResources(files: readonly PolicyFile[], rules = makeRules())
 export function readYaml(text: string, file: string, rules = makeRules()): ReadFile {
   const { documents, flaws, placeOf } = readDocuments(text);
   const resources: Located[] = [];
-  const broken: Broken[] = [];
+  const broken: ReadFile["broken"][number][] = [];
   const problems: Problem[] = flaws.map(({ id, at, message, hint }) => {
     return { id, severity: "error", kind: "", name: "", field: "", message, hint, file, ...placeOf(at) };
   });
@@ -132,15 +140,15 @@ export function readYaml(text: string, file: string, rules = makeRules()): ReadF
     }
     const schema = schemaOf(kind);
     const shape = readShape(schema, root);
-    const identity = identityOf(shape);
+    // What does not fit was left out, so that the rules are checked for the rest; the resource is not used then.
+    const resource = fromJson(schema, shape.json as JsonValue) as Resource;
+    const name = shownNameOf(resource);
     const placeOfField = (field: string): Place => placeOf(offsetOf(shape, field));
     const problem = (breach: Breach, place: Place): Problem => {
       const { id, field, message, hint } = breach;
-      return { id, severity: "error", kind, name: identity.fullName, field, message, hint, file, ...place };
+      return { id, severity: "error", kind, name, field, message, hint, file, ...place };
     };
     const found = shape.misfits.map((misfit) => problem(misfit, placeOf(misfit.at)));
-    // What does not fit was left out, so that the rules are checked for the rest; the resource is not used then.
-    const resource = fromJson(schema, shape.json as JsonValue) as Resource;
     for (const breach of [
       ...brokenRules(rules, schema, resource, (field) => shape.places.get(field)?.value),
       ...furtherBreaches(resource),
@@ -148,9 +156,10 @@ export function readYaml(text: string, file: string, rules = makeRules()): ReadF
       if (!isSpoiled(shape, breach.field)) found.push(problem(breach, placeOfField(breach.field)));
     }
     problems.push(...found);
-    if (found.length === 0 && !flawed) resources.push({ resource, file, placeOf: placeOfField });
-    else if (identity.name === "") whole = false;
-    else broken.push({ kind, namespace: identity.namespace, name: identity.name });
+    const located = { resource, name, file, placeOf: placeOfField };
+    if (found.length === 0 && !flawed) resources.push(located);
+    else if (nameOf(resource) === "") whole = false;
+    else broken.push({ ...located, isSpoiled: (field) => isSpoiled(shape, field) });
   }
   return { resources, problems: atMost(problems, file), broken, whole };
 }
@@ -189,14 +198,10 @@ function readKind(
   return undefined;
 }
 
-/** What a resource is called, as far as it can be known. */
-function identityOf(shape: Shape): { readonly namespace: string; readonly name: string; readonly fullName: string } {
-  const namespace = shape.places.get("metadata.namespace")?.value;
-  const name = shape.places.get("metadata.name")?.value;
-  const inNamespace = namespace?.is === "text" && namespace.value !== "" ? namespace.value : defaultNamespace;
-  if (name?.is !== "text" || name.value === "") return { namespace: inNamespace, name: "", fullName: "" };
-  const fullName = isShowable(inNamespace) && isShowable(name.value) ? `${inNamespace}/${name.value}` : "";
-  return { namespace: inNamespace, name: name.value, fullName };
+/** What a resource is called, as it may be shown; empty if it has no name, or one that may be a secret. */
+function shownNameOf(resource: Resource): string {
+  const name = fullNameOf(resource);
+  return nameOf(resource) !== "" && isShowable(name) ? name : "";
 }
 
 /** Where a field stands; if it is not there, the key of what would hold it. */
@@ -224,13 +229,13 @@ function isSpoiled(shape: Shape, field: string): boolean {
 }
 
 function problemOf(located: Located, breach: Breach): Problem {
-  const { resource, file } = located;
+  const { resource, name, file } = located;
   const { id, field, message, hint } = breach;
   return {
     id,
     severity: "error",
     kind: kindOf(resource),
-    name: fullNameOf(resource),
+    name,
     field,
     message,
     hint,

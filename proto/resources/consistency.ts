@@ -5,7 +5,17 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Consumer, Identity } from "../gen/outrigger/policy/v1/consumer_pb.ts";
 import type { ModelRoute } from "../gen/outrigger/policy/v1/model_route_pb.ts";
 import { closest } from "./closest.ts";
-import { fullNameOf, type KindName, kindOf, nameOf, namespaceOf, type Resource, type Resources } from "./kinds.ts";
+import {
+  fullNameOf,
+  groupResources,
+  type KindName,
+  kindOf,
+  listResources,
+  nameOf,
+  namespaceOf,
+  type Resource,
+  type Resources,
+} from "./kinds.ts";
 import type { ProblemId } from "./problem.ts";
 import { shown } from "./secrecy.ts";
 
@@ -18,20 +28,14 @@ export interface Conflict {
   readonly hint: string;
 }
 
-/** What is known of resources that could not be read whole: they exist, so that references to them are not called wrong. */
-export interface Broken {
-  readonly kind: KindName;
-  readonly namespace: string;
-  readonly name: string;
-}
-
 /**
- * Finds all conflicts in a set. `whole` says whether every resource is in it or among `broken`; if not, a name that is not found
- * proves nothing and references are not checked.
+ * Finds all conflicts in a set. `broken` are resources with errors of their own, as far as they could be read: names may lead to them,
+ * and the names that they give are looked up too, but nothing else is concluded from what they may have lost. `whole` says whether
+ * every resource is in the set or among `broken`; if not, a name that is not found proves nothing.
  */
-export function findConflicts(resources: Resources, broken: readonly Broken[], whole: boolean): Conflict[] {
+export function findConflicts(resources: Resources, broken: readonly Resource[], whole: boolean): Conflict[] {
   return [
-    ...(whole ? danglingReferences(resources, broken) : []),
+    ...(whole ? danglingReferences(groupResources([...listResources(resources), ...broken])) : []),
     ...contradictions(resources),
     ...ambiguousRoutes(resources),
     ...duplicateIdentities(resources.consumers),
@@ -49,7 +53,7 @@ export function consumersOf(route: ModelRoute, consumers: readonly Consumer[]): 
   });
 }
 
-function danglingReferences(resources: Resources, broken: readonly Broken[]): Conflict[] {
+function danglingReferences(resources: Resources): Conflict[] {
   const names = new Map<string, Set<string>>();
   const namesIn = (kind: KindName, namespace: string): Set<string> => {
     const key = `${kind} ${namespace}`;
@@ -62,7 +66,6 @@ function danglingReferences(resources: Resources, broken: readonly Broken[]): Co
   for (const list of [resources.providers, resources.routes, resources.consumers]) {
     for (const resource of list) namesIn(kindOf(resource), namespaceOf(resource)).add(nameOf(resource));
   }
-  for (const { kind, namespace, name } of broken) namesIn(kind, namespace).add(name);
 
   const conflicts: Conflict[] = [];
   const check = (resource: Resource, field: string, kind: KindName, name: string): void => {

@@ -253,10 +253,6 @@ class TreeMaker {
   #scalar(value: unknown, at: number): Tree {
     switch (typeof value) {
       case "string":
-        if (!value.isWellFormed()) {
-          const message = "The text has half of a surrogate pair, which is no character.";
-          this.#flaws.push({ id: "policy/bad-text", at, message, hint: "Write the character itself." });
-        }
         return { is: "text", at, value };
       case "bigint":
         return { is: "whole", at, value };

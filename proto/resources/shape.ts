@@ -206,6 +206,7 @@ class Walk {
       const place = entryPath(path, entry.key);
       this.places.set(place, { keyAt: entry.keyAt, value: entry.value });
       const value = this.#element(field, field.mapKind, entry.value, place);
+      if (this.#text(entry.key, entry.keyAt, place) === undefined) continue;
       if (value !== undefined) json[entry.key] = value;
     }
     return json;
@@ -248,7 +249,7 @@ class Walk {
         if (tree.is === "truth") return tree.value;
         return this.#wrongScalar("true or false", tree, path, "Write true or false, without quotes.");
       case ScalarType.STRING:
-        if (tree.is === "text") return holdsKey(tree.value) ? this.#inlineSecret(tree.at, path) : tree.value;
+        if (tree.is === "text") return this.#text(tree.value, tree.at, path);
         return this.#wrongScalar("text", tree, path, tree.is === "nothing" ? 'Write "" or remove the key.' : "Put the value in quotes.");
       case ScalarType.BYTES:
         // Proto JSON takes the standard alphabet (RFC 4648, section 4).
@@ -262,6 +263,13 @@ class Walk {
       default:
         return this.#whole(type, tree, path, sensitive);
     }
+  }
+
+  #text(value: string, at: number, path: string): Json | undefined {
+    if (holdsKey(value)) return this.#inlineSecret(at, path);
+    // Half of a surrogate pair is no character: protobuf cannot carry it.
+    if (value.isWellFormed()) return value;
+    return this.#misfit("policy/bad-text", at, path, "The text has half of a character, such as \\ud800.", "Write the character itself.");
   }
 
   #fraction(most: number, tree: Tree, path: string): Json | undefined {
