@@ -58,7 +58,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const destination = parts.log ?? pino.destination({ fd: 2, sync: false, minLength: 4096, periodicFlush: 1000 });
   const telemetry = openTelemetry({ level: settings.logLevel, logOneIn: settings.logOneIn, version: parts.version }, destination);
   const upstream = openUpstream();
-  const load = meterLoad(clock);
+  const load = meterLoad(clock, settings.lagMaxMs);
   const secrets = openSecrets(parts.environment, clock, (message, facts) => telemetry.log.warn(facts, message));
   const shedding = shed({ callsMax: settings.callsMax, saturated: load.saturated }, clock);
   let draining = false;

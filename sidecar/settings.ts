@@ -26,6 +26,11 @@ const schema = z.strictObject({
   logOneIn: z.int().min(1).default(1),
   /** Calls in flight at most: 2,000 slow streams are a busy pod, and beyond twice that the process would starve them all. */
   callsMax: z.int().min(1).default(4096),
+  /**
+   * How late the event loop may be, in milliseconds, before new calls are refused beside those that run. Above 50 ms callers notice: a
+   * token that takes 20 ms to make would take three times as long to arrive.
+   */
+  lagMaxMs: z.number().min(1).default(50),
   /** The most bytes of one request. */
   requestBytesMax: z
     .int()

@@ -22,9 +22,13 @@ describe("shed", () => {
     for (let round = 0; round < 3; round += 1) for await (const _ of filter(makeCall(), end)) break;
   });
 
-  it("refuses while the process is saturated", () => {
+  it("refuses while calls saturate the process, and never when there are none to make room for", async () => {
     const filter = shed({ callsMax: 10, saturated: () => true }, new ManualClock());
+    const first = filter(makeCall(), end)[Symbol.asyncIterator]();
+    await first.next();
     expect(() => filter(makeCall(), end)).toThrow(expect.objectContaining({ reason: FaultReason.OVERLOADED }));
+    await first.next();
+    expect(await batchesOf(filter(makeCall(), end))).toHaveLength(1);
   });
 
   it("sends nothing whose deadline has passed", () => {

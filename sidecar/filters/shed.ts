@@ -21,7 +21,8 @@ export function shed(limits: ShedLimits, clock: Clock): Filter {
     if (call.deadlineAtMs <= clock.monotonicMs()) {
       throw new Fault(FaultReason.DEADLINE_EXCEEDED, "The call's deadline had passed before it was sent.");
     }
-    if (flight.calls >= limits.callsMax || limits.saturated()) {
+    // With nothing in flight, whatever keeps the process busy is not calls, and refusing one would not make it less busy.
+    if (flight.calls >= limits.callsMax || (flight.calls > 0 && limits.saturated())) {
       throw new Fault(FaultReason.OVERLOADED, `The sidecar is busy with ${flight.calls} calls. Try again in a second.`, {
         facts: { calls_in_flight: String(flight.calls), calls_max: String(limits.callsMax) },
         retryAfterMs,

@@ -5,7 +5,7 @@ import { meterLoad } from "./load.ts";
 describe("the load meter", () => {
   it("finds an idle process free, looks every second, and leaves no timer behind", () => {
     const clock = new ManualClock();
-    const meter = meterLoad(clock);
+    const meter = meterLoad(clock, 50);
     clock.advance(5_000);
     expect(clock.waiting).toBe(1);
     meter.close();
@@ -15,7 +15,7 @@ describe("the load meter", () => {
   it("calls a process saturated after two bad seconds in a row, and free after one good one", () => {
     const clock = new ManualClock();
     let lagMs = 0;
-    const meter = meterLoad(clock, { lagMs: () => lagMs, busyShare: () => 0.8, heapShare: () => 0.1, close: () => {} });
+    const meter = meterLoad(clock, 50, { lagMs: () => lagMs, busyShare: () => 0.8, heapShare: () => 0.1, close: () => {} });
     const second = (ms: number) => {
       lagMs = ms;
       clock.advance(1_000);
@@ -27,7 +27,7 @@ describe("the load meter", () => {
   // A sidecar without a single call in flight refused the first one, because the machine was busy with something else.
   it("does not call a process saturated that is late for want of a processor", () => {
     const clock = new ManualClock();
-    const meter = meterLoad(clock, { lagMs: () => 500, busyShare: () => 0.79, heapShare: () => 0.1, close: () => {} });
+    const meter = meterLoad(clock, 50, { lagMs: () => 500, busyShare: () => 0.79, heapShare: () => 0.1, close: () => {} });
     clock.advance(5_000);
     expect(meter.saturated()).toBe(false);
   });
@@ -35,7 +35,7 @@ describe("the load meter", () => {
   it("calls a process saturated while its heap is nearly full", () => {
     const clock = new ManualClock();
     let heapShare = 0.81;
-    const meter = meterLoad(clock, { lagMs: () => 0, busyShare: () => 1, heapShare: () => heapShare, close: () => {} });
+    const meter = meterLoad(clock, 50, { lagMs: () => 0, busyShare: () => 1, heapShare: () => heapShare, close: () => {} });
     clock.advance(1_000);
     expect(meter.saturated()).toBe(true);
     heapShare = 0.8;

@@ -21,9 +21,6 @@ export interface Gauges {
   close(): void;
 }
 
-/** Above this delay of the event loop, callers notice: a token that takes 20 ms to make would take three times as long to arrive. */
-const lagMaxMs = 50;
-
 /**
  * The event loop must also have been busy for this part of the time. A process that mostly waits is late because the machine is full
  * of others: refusing calls would help nobody then, least of all on a laptop that has just been told to compile something.
@@ -36,8 +33,8 @@ const lagSecondsMax = 2;
 /** The part of the heap that may be in use; beyond it the collector takes the time that calls need, and the process dies next. */
 const heapShareMax = 0.8;
 
-/** Starts to look. `gauges` are this process's own unless given. */
-export function meterLoad(clock: Clock, gauges: Gauges = processGauges()): LoadMeter {
+/** Starts to look. Above `lagMaxMs` of delay the event loop is late. `gauges` are this process's own unless given. */
+export function meterLoad(clock: Clock, lagMaxMs: number, gauges: Gauges = processGauges()): LoadMeter {
   let laggedSeconds = 0;
   let full = false;
   let stop = clock.after(1000, look);
