@@ -10,7 +10,7 @@ export interface ReplayAnswer {
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
   /** The body in the pieces in which it is written; each is an HTTP chunk of its own. */
-  readonly pieces: Iterable<Uint8Array | string>;
+  readonly pieces: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>;
   /**
    * How it goes on after the last piece: `end` completes the answer (the default), `cut` destroys the socket, `hang` keeps it open and
    * says nothing more until the other side leaves.
@@ -99,22 +99,30 @@ export async function startReplay(): Promise<Replay> {
 async function write(response: ServerResponse, answer: ReplayAnswer, seen: SeenRequest): Promise<void> {
   response.writeHead(answer.status ?? 200, answer.headers ?? {});
   response.flushHeaders();
-  for (const piece of answer.pieces) {
+  for await (const piece of answer.pieces) {
     if (response.destroyed) return;
     const flowing = response.write(piece);
     seen.progress.bytes += piece.length;
-    if (!flowing) {
-      await new Promise<void>((resolve) => {
-        response.once("drain", resolve);
-        response.once("close", resolve);
-      });
-    }
+    if (!flowing) await drained(response);
   }
   answer.written?.();
   if (answer.ending === "hang") return;
   // What was written is flushed first, so that the cut comes after the last piece and not instead of it.
   if (answer.ending === "cut") response.write("", () => response.destroy());
   else response.end();
+}
+
+/** Resolves when the other side has taken what was written, or is gone. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off("drain", done);
+      response.off("close", done);
+      resolve();
+    };
+    response.on("drain", done);
+    response.on("close", done);
+  });
 }
 
 /** Headers of a recorded answer that can be sent again: those of the connection belong to the connection it was recorded on. */
