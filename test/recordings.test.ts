@@ -1,0 +1,370 @@
+/**
+ * Recorded provider traffic through the whole house: the recorded bytes are what the provider sends, over a real socket, and what comes
+ * out of each door is read by readers that share nothing with ours. Whole, byte by byte, and cut at seeded random places.
+ */
+import { Agent, request } from "node:http";
+import Anthropic from "@anthropic-ai/sdk";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import * as grpc from "@grpc/grpc-js";
+import OpenAI from "openai";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Collector } from "../proto/chat.ts";
+import { GrpcCode } from "../proto/fault.ts";
+import { ErrorInfoSchema } from "../proto/gen/google/rpc/error_details_pb.ts";
+import { StatusSchema } from "../proto/gen/google/rpc/status_pb.ts";
+import {
+  CreateChatCompletionRequestSchema,
+  CreateChatCompletionResponseSchema,
+  StreamChatCompletionRequestSchema,
+  StreamChatCompletionResponseSchema,
+} from "../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import { chatRequest } from "./kit/call.ts";
+import {
+  type Carries,
+  differences,
+  foldAnthropicEvents,
+  foldOpenAiChunks,
+  type Meaning,
+  readAnthropic,
+  readChatResponse,
+  readOpenAi,
+} from "./kit/meaning.ts";
+import { cutAtRandom, cutEverywhere, seededRandom } from "./kit/random.ts";
+import { type Recording, readRecordings, recordingsAbsent, recordingsFolder } from "./kit/recordings.ts";
+import { type Replay, replayHeaders, startReplay } from "./kit/replay.ts";
+import { policyFor, startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
+
+/** Runs at random cuts of each case at each door. */
+const cutRuns = 200;
+
+/** What a door made of a case. */
+interface Outcome {
+  readonly meaning: Meaning;
+  /** The error's class in the door's own terms: an HTTP status, or a gRPC status; undefined if the answer ended well. */
+  readonly failure: Failure | undefined;
+}
+
+interface Failure {
+  readonly status: number;
+  readonly message: string;
+  readonly providerStatus: string | undefined;
+  readonly providerCode: string | undefined;
+}
+
+interface DoorUnderTest {
+  readonly name: string;
+  readonly carries: Carries;
+  /** Whether every cut is run here, or the whole and the bytes only: an SDK reads the same bytes that the raw reader does. */
+  readonly cuts: boolean;
+  /** The dialect whose recorded requests this door's callers can send as they are. */
+  readonly dialect: string | undefined;
+  ask(recording: Recording): Promise<Outcome>;
+  /** Whether a failure is in this door's own form. */
+  expectFailure(failure: Failure, recording: Recording): void;
+}
+
+let replay: Replay;
+let house: TestSidecar;
+let client: grpc.Client;
+const agent = new Agent({ keepAlive: true });
+
+const allUsage = ["input", "output", "cached", "cacheWrite", "reasoning", "total"] as const;
+const openAiCarries: Carries = { choices: true, refusal: true, usageParts: ["input", "output", "total", "cached", "reasoning"] };
+const anthropicCarries: Carries = { choices: false, refusal: false, usageParts: ["input", "output", "cached", "cacheWrite"] };
+const grpcCarries: Carries = { choices: true, refusal: true, usageParts: allUsage };
+
+const doors: readonly DoorUnderTest[] = [
+  {
+    name: "OpenAI door, raw",
+    carries: openAiCarries,
+    cuts: true,
+    dialect: "openai.chat",
+    async ask(recording) {
+      const { status, headers, body } = await post("/v1/chat/completions", openAiRequest(recording));
+      const meaning = readOpenAi(body, status === 200 && recording.stream);
+      return { meaning, failure: failureOf(meaning, status, headers) };
+    },
+    expectFailure: expectHttpFailure,
+  },
+  {
+    name: "OpenAI door, openai package",
+    carries: openAiCarries,
+    cuts: false,
+    dialect: "openai.chat",
+    async ask(recording) {
+      const sdk = new OpenAI({ baseURL: `${house.origin}/v1`, apiKey: "none", maxRetries: 0 });
+      const chunks: unknown[] = [];
+      try {
+        const asked = openAiRequest(recording) as unknown as OpenAI.ChatCompletionCreateParams;
+        const answer = await sdk.chat.completions.create(asked);
+        if (!(Symbol.asyncIterator in answer)) return { meaning: readOpenAi(JSON.stringify(answer), false), failure: undefined };
+        for await (const chunk of answer) chunks.push(chunk);
+        return { meaning: { ...foldOpenAiChunks(chunks), complete: true }, failure: undefined };
+      } catch (error) {
+        if (!(error instanceof OpenAI.APIError)) throw error;
+        return { meaning: foldOpenAiChunks(chunks), failure: sdkFailure(error.status, error.message, error.headers) };
+      }
+    },
+    expectFailure: expectHttpFailure,
+  },
+  {
+    name: "Anthropic door, raw",
+    carries: anthropicCarries,
+    cuts: true,
+    dialect: "anthropic.messages",
+    async ask(recording) {
+      const { status, headers, body } = await post("/v1/messages", anthropicRequest(recording));
+      const meaning = readAnthropic(body, status === 200 && recording.stream);
+      return { meaning, failure: failureOf(meaning, status, headers) };
+    },
+    expectFailure: expectHttpFailure,
+  },
+  {
+    name: "Anthropic door, @anthropic-ai/sdk package",
+    carries: anthropicCarries,
+    cuts: false,
+    dialect: "anthropic.messages",
+    async ask(recording) {
+      const sdk = new Anthropic({ baseURL: house.origin, apiKey: "none", maxRetries: 0 });
+      const events: unknown[] = [];
+      try {
+        const asked = anthropicRequest(recording) as unknown as Anthropic.MessageCreateParams;
+        // Without a time of its own the package refuses to ask for long answers unary.
+        const answer = await sdk.messages.create(asked, { timeout: 60_000 });
+        if (!(Symbol.asyncIterator in answer)) return { meaning: readAnthropic(JSON.stringify(answer), false), failure: undefined };
+        for await (const event of answer) events.push(event);
+        return { meaning: foldAnthropicEvents(events), failure: undefined };
+      } catch (error) {
+        if (!(error instanceof Anthropic.APIError)) throw error;
+        return { meaning: foldAnthropicEvents(events), failure: sdkFailure(error.status, error.message, error.headers) };
+      }
+    },
+    expectFailure: expectHttpFailure,
+  },
+  {
+    name: "gRPC door, @grpc/grpc-js package",
+    carries: grpcCarries,
+    cuts: true,
+    dialect: undefined,
+    ask: askGrpc,
+    expectFailure(failure, { expect: { error, stream_error } }) {
+      const expected = error?.class ?? stream_error?.class;
+      // The platform's own credential is not the caller's affair; nor is it the caller's fault when a provider breaks off.
+      const codes =
+        expected === "UNAUTHENTICATED"
+          ? ["UNAVAILABLE"]
+          : expected === undefined
+            ? ["UNAVAILABLE"]
+            : [expected, ...(error?.class_alternatives ?? []), ...(stream_error?.class_alternatives ?? [])];
+      expect(codes.map((code) => GrpcCode[code as keyof typeof GrpcCode])).toContain(failure.status);
+    },
+  },
+];
+
+const recordings = readRecordings(["openai", "openai-compatible", "anthropic"], ["openai.chat", "anthropic.messages"]);
+
+/** Counted for the table at the end. */
+const tally = new Map<string, { run: number; passed: number; partly: Map<string, string> }>();
+
+beforeAll(async () => {
+  replay = await startReplay();
+  house = await startTestSidecar(policyFor(replay.origin), { open: "a", ant: "b" }, { logLevel: "silent" });
+  client = new grpc.Client(`127.0.0.1:${house.port}`, grpc.credentials.createInsecure());
+});
+afterAll(async () => {
+  client.close();
+  agent.destroy();
+  await house.close();
+  await replay.close();
+});
+
+if (recordingsFolder() === undefined) {
+  test("recorded traffic through every door", (context) => context.skip(recordingsAbsent));
+} else {
+  test("the recordings that the suite is about are there", () => {
+    expect(recordings.length).toBeGreaterThanOrEqual(36);
+  });
+
+  describe.each(doors)("$name", (door) => {
+    const counts = { run: 0, passed: 0, partly: new Map<string, string>() };
+    tally.set(door.name, counts);
+
+    test.each(recordings)("$name", { timeout: 60_000 }, async (recording) => {
+      const reason = notCarried(door, recording);
+      if (reason !== undefined) counts.partly.set(recording.name, reason);
+      const random = seededRandom(hash(recording.name));
+      const ways = [[recording.answer], cutEverywhere(recording.answer)];
+      if (door.cuts) for (let run = 0; run < cutRuns; run++) ways.push(cutAtRandom(recording.answer, 1 + random.below(8), random));
+      for (const pieces of ways) {
+        counts.run++;
+        replay.forget();
+        replay.answerWith({ status: recording.status, headers: replayHeaders(recording.headers, recording.stream), pieces });
+        const outcome = await door.ask(recording);
+        check(door, recording, outcome);
+        counts.passed++;
+      }
+    });
+  });
+
+  test("the count of cases", async ({ annotate }) => {
+    const rows = [...tally].map(([name, { run, passed, partly }]) => {
+      const reasons = [...partly].map(([recording, reason]) => `\n    in part: ${recording}: ${reason}`).join("");
+      return `  ${name}: ${recordings.length} recordings, ${run} runs, ${passed} passed, ${run - passed} failed${reasons}`;
+    });
+    await annotate(`recorded traffic, whole, byte by byte and at ${cutRuns} seeded cuts:\n${rows.join("\n")}`, "closing");
+    expect([...tally.values()].every(({ run, passed }) => run > 0 && passed === run)).toBe(true);
+  });
+}
+
+/** What of a recording a door's format has no place for, or undefined. It is then compared without that, and said in the table. */
+function notCarried(door: DoorUnderTest, { expect }: Recording): string | undefined {
+  if (!door.carries.choices && Number(expect.choices ?? 1) > 1) return "the format has one answer; the first of two is compared";
+  if (!door.carries.refusal && expect.refusal !== undefined) return "the format has no refusal text; it is compared as text";
+  return undefined;
+}
+
+function check(door: DoorUnderTest, recording: Recording, { meaning, failure }: Outcome): void {
+  const { expect: expected } = recording;
+  if (expected.kind === "error") {
+    if (failure === undefined) throw new Error("a refusal by the provider came out as an answer");
+    expect(failure.providerStatus).toBe(String(expected.error?.status));
+    if (failure.providerCode !== undefined) {
+      expect([expected.error?.class, ...(expected.error?.class_alternatives ?? [])]).toContain(failure.providerCode);
+    }
+    door.expectFailure(failure, recording);
+    return;
+  }
+  expect(differences(expected, meaning, door.carries)).toEqual([]);
+  if (expected.complete) expect(failure).toBeUndefined();
+  else {
+    if (failure === undefined) throw new Error("an incomplete answer came out as a whole one");
+    door.expectFailure(failure, recording);
+  }
+}
+
+/** At the doors that speak plain HTTP: the provider's own status, but 502 where the platform's credential was refused; 200 once begun. */
+function expectHttpFailure(failure: Failure, { expect: { kind, error } }: Recording): void {
+  if (kind === "error") expect(failure.status).toBe(error?.class === "UNAUTHENTICATED" ? 502 : error?.status);
+  if (error?.class === "UNAUTHENTICATED") expect(failure.message).not.toContain(error.message);
+  expect(failure.message).toMatch(/\w{4}/);
+}
+
+function failureOf(
+  meaning: Meaning,
+  status: number,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): Failure | undefined {
+  if (meaning.error === undefined) return undefined;
+  const providerStatus = headers["x-outrigger-provider-status"];
+  return { status, message: meaning.error.message, providerStatus: providerStatus?.toString(), providerCode: undefined };
+}
+
+function sdkFailure(status: number | undefined, message: string, headers: Headers | undefined): Failure {
+  return {
+    status: status ?? 200,
+    message,
+    providerStatus: headers?.get("x-outrigger-provider-status") ?? undefined,
+    providerCode: undefined,
+  };
+}
+
+/**
+ * The recorded request where this door's format is the recording's, with our model name; a plain one otherwise, and for refusals, whose
+ * requests are wrong in ways that the door sees before the provider would.
+ */
+function openAiRequest(recording: Recording): Record<string, unknown> {
+  const recorded = recordedRequest(recording, "openai.chat");
+  return {
+    messages: [{ role: "user", content: "Say something" }],
+    ...recorded,
+    model: modelOf(recording),
+    stream: recording.stream,
+    ...(recording.stream && { stream_options: { include_usage: true } }),
+  };
+}
+
+function anthropicRequest(recording: Recording): Record<string, unknown> {
+  const recorded = recordedRequest(recording, "anthropic.messages");
+  return {
+    messages: [{ role: "user", content: "Say something" }],
+    max_tokens: 1024,
+    ...recorded,
+    model: modelOf(recording),
+    stream: recording.stream,
+  };
+}
+
+function recordedRequest({ api, request: text, expect: { kind } }: Recording, format: string): object | undefined {
+  return api === format && text !== undefined && kind !== "error" ? JSON.parse(text) : undefined;
+}
+
+function modelOf({ api }: Recording): string {
+  return api === "openai.chat" ? "open" : "ant";
+}
+
+function post(
+  path: string,
+  body: object,
+): Promise<{ status: number; headers: Record<string, string | string[] | undefined>; body: string }> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      `${house.origin}${path}`,
+      { method: "POST", agent, headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" } },
+      (incoming) => {
+        const pieces: Buffer[] = [];
+        incoming.on("data", (piece: Buffer) => pieces.push(piece));
+        incoming.on("error", reject);
+        incoming.on("end", () => {
+          resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body: Buffer.concat(pieces).toString() });
+        });
+      },
+    );
+    outgoing.on("error", reject);
+    outgoing.end(JSON.stringify(body));
+  });
+}
+
+function askGrpc(recording: Recording): Promise<Outcome> {
+  const collector = new Collector();
+  const chat = chatRequest({ model: modelOf(recording) });
+  const path = (method: string): string => `/outrigger.chat.v1.ChatCompletionService/${method}`;
+  const same = (bytes: Buffer): Buffer => bytes;
+  return new Promise((resolve) => {
+    const finish = (error: grpc.ServiceError | null, complete: boolean): void =>
+      resolve({
+        meaning: readChatResponse(collector.response, complete),
+        failure: error === null ? undefined : grpcFailure(error),
+      });
+    if (recording.stream) {
+      const asked = Buffer.from(toBinary(StreamChatCompletionRequestSchema, create(StreamChatCompletionRequestSchema, { chat })));
+      const stream = client.makeServerStreamRequest(path("StreamChatCompletion"), same, same, asked);
+      stream.on("data", (bytes: Buffer) => collector.add(fromBinary(StreamChatCompletionResponseSchema, bytes).events));
+      stream.on("error", (error: grpc.ServiceError) => finish(error, false));
+      stream.on("end", () => finish(null, collector.complete));
+      return;
+    }
+    const asked = Buffer.from(toBinary(CreateChatCompletionRequestSchema, create(CreateChatCompletionRequestSchema, { chat })));
+    client.makeUnaryRequest(path("CreateChatCompletion"), same, same, asked, (error, bytes) => {
+      if (bytes !== undefined) {
+        const { chat: answer } = fromBinary(CreateChatCompletionResponseSchema, bytes);
+        if (answer !== undefined) Object.assign(collector.response, answer);
+      }
+      finish(error, error === null);
+    });
+  });
+}
+
+function grpcFailure(error: grpc.ServiceError): Failure {
+  const [bytes] = error.metadata.get("grpc-status-details-bin");
+  const details = bytes instanceof Buffer ? fromBinary(StatusSchema, bytes).details : [];
+  const info = details.find(({ typeUrl }) => typeUrl.endsWith("google.rpc.ErrorInfo"));
+  const facts = info === undefined ? {} : fromBinary(ErrorInfoSchema, info.value).metadata;
+  return { status: error.code, message: error.details, providerStatus: facts.provider_status, providerCode: facts.provider_code };
+}
+
+/** A seed of a name, so that each case has cuts of its own and the same ones every time. */
+function hash(text: string): number {
+  let value = 0;
+  for (const character of text) value = (Math.imul(value, 31) + (character.codePointAt(0) ?? 0)) >>> 0;
+  return value;
+}
