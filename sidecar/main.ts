@@ -90,8 +90,9 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const openAi = openAiDoor(house, openAiServer, settings.requestBytesMax);
   const listener = createListener({
     doors: [
-      openAi,
+      // First, because both formats list models at one address, and only this one's callers say that they mean it.
       anthropicDoor(house, anthropicServer, settings.requestBytesMax),
+      openAi,
       rpcDoor(house, { requestBytesMax: settings.requestBytesMax, reflection: settings.reflection, generic: settings.genericRpc }),
     ],
     turnAway: openAi.turnAway,
@@ -109,8 +110,10 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
 
   function stop(graceMs: number): Promise<void> {
     draining = true;
+    // Whoever stops at once does not wait for the grace that somebody else gave before.
+    const closed = listener.close(graceMs);
     stopping ??= (async () => {
-      await listener.close(graceMs);
+      await closed;
       await ops.close();
       unsubscribe();
       policies.close();

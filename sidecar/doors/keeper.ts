@@ -57,7 +57,7 @@ export class Keeper {
   readonly #clock: Clock;
   readonly #open = new Set<Kept>();
   #bodyBytesHeld = 0;
-  #sweeping = false;
+  #stopSweep: (() => void) | undefined;
   #whenEmpty: (() => void) | undefined;
 
   constructor(clock: Clock, patience: Patience) {
@@ -84,7 +84,7 @@ export class Keeper {
   /** An exchange begins. */
   enter(kept: Kept): void {
     this.#open.add(kept);
-    if (!this.#sweeping) this.#sweepLater();
+    if (this.#stopSweep === undefined) this.#sweepLater();
   }
 
   /** An exchange is over. */
@@ -116,6 +116,12 @@ export class Keeper {
     for (const kept of [...this.#open]) kept.expel();
   }
 
+  /** Looks no more: everything is cut off anyway. */
+  close(): void {
+    this.#stopSweep?.();
+    this.#stopSweep = undefined;
+  }
+
   #tellEmpty(): void {
     const then = this.#whenEmpty;
     this.#whenEmpty = undefined;
@@ -123,12 +129,11 @@ export class Keeper {
   }
 
   #sweepLater(): void {
-    this.#sweeping = true;
-    this.#clock.after(this.patience.sweepMs, () => this.#sweep());
+    this.#stopSweep = this.#clock.after(this.patience.sweepMs, () => this.#sweep());
   }
 
   #sweep(): void {
-    this.#sweeping = false;
+    this.#stopSweep = undefined;
     const nowMs = this.#clock.monotonicMs();
     // An exchange that is cut off leaves the set while it is walked, which a Set allows.
     for (const kept of this.#open) kept.check(nowMs);

@@ -824,6 +824,27 @@ describe("closing", () => {
     await closed;
   });
 
+  test("whoever is in a hurry may shorten the wait", async () => {
+    const clock = new ManualClock();
+    const { port, listener, door } = await running({ clock });
+    const connection = opened(port);
+    connection.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+    await until(() => door.exchanges.length === 1);
+    const reasons: string[] = [];
+    door.exchanges[0]?.gone((fault) => reasons.push(fault.kind.name));
+    const first = listener.close(600_000);
+    const second = listener.close(5_000);
+    await settled(() => 0, 20);
+    clock.advance(4_999);
+    await settled(() => 0, 20);
+    expect(reasons).toEqual([]);
+    clock.advance(1);
+    await until(() => reasons.length === 1);
+    clock.advance(usualLimits.lastWordsMs);
+    await Promise.all([first, second]);
+    expect(clock.waiting).toBe(0);
+  });
+
   test("what does not end in time is told so, and then cut", async () => {
     const clock = new ManualClock();
     const { port, listener, door } = await running({ clock });

@@ -101,7 +101,7 @@ export interface Listener {
   readonly openCount: number;
   /**
    * Stops: takes no new connections, tells callers to go elsewhere, lets what runs end for `graceMs`, then ends it with a fault in its own
-   * words, and cuts what is left. Resolves when every connection is closed.
+   * words, and cuts what is left. Resolves when every connection is closed. Asked again, it waits for the shorter of the graces.
    */
   close(graceMs: number): Promise<void>;
 }
@@ -127,6 +127,8 @@ class DoorListener implements Listener {
   readonly #connections = new Map<Socket, Connection>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #closing: Promise<void> | undefined;
+  /** Resolved when the grace of a close is over. */
+  readonly #lastCall = Promise.withResolvers<void>();
 
   constructor(options: ListenerOptions) {
     this.#doors = options.doors;
@@ -171,36 +173,35 @@ class DoorListener implements Listener {
   }
 
   close(graceMs: number): Promise<void> {
-    this.#closing ??= this.#close(graceMs);
-    return this.#closing;
+    const stopWaiting = this.#clock.after(graceMs, this.#lastCall.resolve);
+    this.#closing ??= this.#close();
+    return this.#closing.finally(stopWaiting);
   }
 
-  async #close(graceMs: number): Promise<void> {
+  async #close(): Promise<void> {
     this.#keeper.draining = true;
     const closed = [...this.#servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
     // The highest stream id says "no more soon"; requests that are on their way are still taken (RFC 9113 section 6.8).
     for (const session of this.#sessions) session.goaway(0, 2 ** 31 - 1);
-    const stopWaiting = this.#clock.after(Math.min(this.#limits.goawayMs, graceMs), () => {
+    const stopWaiting = this.#clock.after(this.#limits.goawayMs, () => {
       for (const session of this.#sessions) session.close();
     });
-    await this.#emptied(graceMs);
+    await Promise.race([this.#empty(), this.#lastCall.promise]);
     this.#keeper.expelAll();
-    await this.#emptied(this.#limits.lastWordsMs);
+    const lastWords = Promise.withResolvers<void>();
+    const stopListening = this.#clock.after(this.#limits.lastWordsMs, lastWords.resolve);
+    await Promise.race([this.#empty(), lastWords.promise]);
+    stopListening();
     stopWaiting();
     for (const session of this.#sessions) session.close();
     for (const socket of this.#connections.keys()) socket.destroy();
     await Promise.all(closed);
+    this.#keeper.close();
   }
 
-  /** Resolves when no exchange is open, or after `waitMs`. */
-  #emptied(waitMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const stopWaiting = this.#clock.after(waitMs, resolve);
-      this.#keeper.whenEmpty(() => {
-        stopWaiting();
-        resolve();
-      });
-    });
+  /** Resolves when no exchange is open. */
+  #empty(): Promise<void> {
+    return new Promise((resolve) => this.#keeper.whenEmpty(resolve));
   }
 
   /** An HTTP/1.1 server that looks at every connection before it takes it for its own. */
