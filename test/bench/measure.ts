@@ -105,18 +105,12 @@ export class Bench {
     this.subjects.delete(key);
   }
 
-  /** Measures a row once; again if others disturbed it. */
-  async measure(
-    row: Row,
-    ratePerS: number,
-    seed: number,
-    lengths: Lengths,
-    meanwhile?: (subject: Subject) => Promise<void>,
-  ): Promise<Measured> {
+  /** Measures a row once; again, up to so many attempts, if others disturbed it. */
+  async measure(row: Row, ratePerS: number, seed: number, lengths: Lengths, attemptsMax = ATTEMPTS_MAX): Promise<Measured> {
     const subject = this.#subject(row);
     let best: JobResult | undefined;
-    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const result = await this.#once(row, subject, ratePerS, seed, lengths, meanwhile);
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      const result = await this.#once(row, subject, ratePerS, seed, lengths);
       if (best === undefined || result.otherUs + result.stolenUs < best.otherUs + best.stolenUs) best = result;
       // A direct call has no subject: its core is the one that all of the load runs on.
       if (subject.key === "direct" || !isDisturbed(result)) break;
@@ -125,14 +119,7 @@ export class Bench {
     return { ...best, ratePerS, disturbed: subject.key !== "direct" && isDisturbed(best) };
   }
 
-  async #once(
-    row: Row,
-    subject: Subject,
-    ratePerS: number,
-    seed: number,
-    lengths: Lengths,
-    meanwhile: ((subject: Subject) => Promise<void>) | undefined,
-  ): Promise<JobResult> {
+  async #once(row: Row, subject: Subject, ratePerS: number, seed: number, lengths: Lengths): Promise<JobResult> {
     const wire = wireFor(row, subject);
     const paced = row.load.kind === "paced";
     // At a fixed rate calls must never wait for a connection: as many are opened as there are calls waiting.
@@ -155,7 +142,7 @@ export class Bench {
     const before = await this.#provider.reply<ProviderCounts>({});
     const running = this.#load.reply<JobResult>({ ask: "run", job } satisfies Ask);
     const checks = this.#check(row, subject, job.warmMs + job.windowMs / 2);
-    const [result] = await Promise.all([running, checks, meanwhile?.(subject)]);
+    const [result] = await Promise.all([running, checks]);
     const after = await this.#provider.reply<ProviderCounts>({});
     this.#answered.set(subject.key, (this.#answered.get(subject.key) ?? 0) + result.callsAll + 1);
     this.#compare(row, subject, result, before, after, connections * streams);

@@ -4,23 +4,27 @@ import type { Bench, Lengths } from "./measure.ts";
 import { table } from "./report.ts";
 import type { Row } from "./rows.ts";
 
-/** Long enough for thousands of samples, after everything hot is compiled. */
-const LENGTHS: Lengths = { warmMs: 2000, windowMs: 3000, pacedWindowMs: 3000, rateWindowMs: 3000 };
+/** Everything hot is compiled after this. */
+const WARM_UP: Lengths = { warmMs: 0, windowMs: 2000, pacedWindowMs: 2000, rateWindowMs: 2000 };
+/** Long enough for thousands of samples. */
+const LENGTHS: Lengths = { warmMs: 0, windowMs: 3000, pacedWindowMs: 3000, rateWindowMs: 3000 };
 const FUNCTIONS_SHOWN = 30;
 const PARTS_SHOWN = 15;
 
 /** Profiles the sidecar under each of its rows, and prints where the time goes. */
 export async function profileRows(bench: Bench, rows: readonly Row[], root: string): Promise<void> {
-  await bench.startSubject("outrigger", 0);
+  let attempt = 0;
   for (const row of rows.filter(({ subject }) => subject === "outrigger")) {
-    let profile: Profiler.Profile | undefined;
+    // A process of its own for each row, so that nothing is compiled for another row's calls.
+    await bench.startSubject("outrigger", attempt++);
+    const child = bench.subjects.get("outrigger")?.child;
+    if (child === undefined) throw new Error("the sidecar does not run");
     const ratePerS = row.load.kind === "rate" ? (row.load.ratePerS === "half" ? 2000 : row.load.ratePerS) : 0;
-    const measured = await bench.measure(row, ratePerS, 1, LENGTHS, async (subject) => {
-      await new Promise((resolve) => setTimeout(resolve, LENGTHS.warmMs));
-      profile = await subject.child?.reply<Profiler.Profile>({ profileMs: LENGTHS.windowMs });
-    });
-    if (profile === undefined) throw new Error("the subject gave no profile");
-    const report = readProfile(profile, root);
+    await bench.measure(row, ratePerS, 1, WARM_UP, 1);
+    await child.reply({ profile: "start" });
+    const measured = await bench.measure(row, ratePerS, 1, LENGTHS, 1);
+    const { found } = await child.reply<{ found: Profiler.Profile }>({ profile: "stop" });
+    const report = readProfile(found, root);
     const units = row.asked.answer === "unary" ? measured.calls : measured.events;
     const lines = (from: readonly ProfileLine[], count: number) =>
       from.slice(0, count).map(({ name, share, us }) => [`${(share * 100).toFixed(1)} %`, (us / units).toFixed(2), name]);
@@ -56,7 +60,8 @@ export function readProfile(profile: Profiler.Profile, root: string): ProfileRep
   for (const [i, id] of (profile.samples ?? []).entries()) {
     const node = byId.get(id);
     const us = profile.timeDeltas?.[i] ?? 0;
-    if (node === undefined || node.callFrame.functionName === "(idle)") continue;
+    // Starting and stopping the profile are no part of what is measured.
+    if (node === undefined || node.callFrame.functionName === "(idle)" || node.callFrame.url === "node:inspector") continue;
     busyUs += us;
     const { functionName, url, lineNumber } = node.callFrame;
     const place = url.replace(/^file:\/\//, "").replace(`${root}/`, "");

@@ -78,22 +78,21 @@ const sidecar = await startSidecar(
   },
 );
 
-/** Takes a CPU profile of this process. */
-async function profile(forMs: number): Promise<Profiler.Profile> {
-  const session = new Session();
+const session = new Session();
+
+/** Starts or stops a CPU profile of this process. Both hold up the event loop, so they are asked for while there is no load. */
+async function profile(ask: "start" | "stop"): Promise<Profiler.Profile | undefined> {
+  if (ask === "stop") return (await session.post("Profiler.stop")).profile;
   session.connect();
   await session.post("Profiler.enable");
   // Fine enough for functions of a microsecond; the default of 1 ms takes minutes to show them.
   await session.post("Profiler.setSamplingInterval", { interval: 200 });
   await session.post("Profiler.start");
-  await new Promise((resolve) => setTimeout(resolve, forMs));
-  const { profile } = await session.post("Profiler.stop");
-  session.disconnect();
-  return profile;
+  return undefined;
 }
 
-process.on("message", ({ profileMs }: { profileMs: number }) => {
-  profile(profileMs).then((found) => process.send?.(found));
+process.on("message", ({ profile: ask }: { profile: "start" | "stop" }) => {
+  profile(ask).then((found) => process.send?.({ found }));
 });
 process.on("SIGTERM", () => sidecar.close().then(() => process.exit(0)));
 process.on("disconnect", () => process.exit(0));
