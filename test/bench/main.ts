@@ -82,7 +82,7 @@ const bench = await Bench.start({
   portkey: options.peers ? portkeyFolder() : undefined,
 });
 try {
-  if (options.profile) await profileRows(bench, rows, root);
+  if (options.profile) await profileRows(bench, rows, root, join(import.meta.dirname, "results"));
   else await compare();
 } finally {
   await bench.stop();

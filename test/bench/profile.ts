@@ -1,5 +1,7 @@
 /** Reads V8's CPU profiles: where a subject's time goes, by function and by part. */
+import { mkdirSync, writeFileSync } from "node:fs";
 import type { Profiler } from "node:inspector";
+import { join } from "node:path";
 import type { Bench, Lengths } from "./measure.ts";
 import { table } from "./report.ts";
 import type { Row } from "./rows.ts";
@@ -11,8 +13,9 @@ const LENGTHS: Lengths = { warmMs: 0, windowMs: 3000, pacedWindowMs: 3000, rateW
 const FUNCTIONS_SHOWN = 30;
 const PARTS_SHOWN = 15;
 
-/** Profiles the sidecar under each of its rows, and prints where the time goes. */
-export async function profileRows(bench: Bench, rows: readonly Row[], root: string): Promise<void> {
+/** Profiles the sidecar under each of its rows, prints where the time goes, and leaves the profiles in `folder` for browsers to open. */
+export async function profileRows(bench: Bench, rows: readonly Row[], root: string, folder: string): Promise<void> {
+  mkdirSync(folder, { recursive: true });
   let attempt = 0;
   for (const row of rows.filter(({ subject }) => subject === "outrigger")) {
     // A process of its own for each row, so that nothing is compiled for another row's calls.
@@ -24,12 +27,14 @@ export async function profileRows(bench: Bench, rows: readonly Row[], root: stri
     await child.reply({ profile: "start" });
     const measured = await bench.measure(row, ratePerS, 1, LENGTHS, 1);
     const { found } = await child.reply<{ found: Profiler.Profile }>({ profile: "stop" });
+    const file = join(folder, `${row.id.replaceAll("/", "-")}.cpuprofile`);
+    writeFileSync(file, JSON.stringify(found));
     const report = readProfile(found, root);
     const units = row.asked.answer === "unary" ? measured.calls : measured.events;
     const lines = (from: readonly ProfileLine[], count: number) =>
       from.slice(0, count).map(({ name, share, us }) => [`${(share * 100).toFixed(1)} %`, (us / units).toFixed(2), name]);
     const unit = row.asked.answer === "unary" ? "us/call" : "us/event";
-    console.log(`\n${row.id}: ${(measured.cpuUs / units).toFixed(2)} ${unit} under the profiler`);
+    console.log(`\n${row.id}: ${(measured.cpuUs / units).toFixed(2)} ${unit} under the profiler; ${file}`);
     console.log(table(["share", unit, "part"], lines(report.parts, PARTS_SHOWN)));
     console.log(table(["share", unit, "function (self time)"], lines(report.functions, FUNCTIONS_SHOWN)));
   }
