@@ -5,15 +5,15 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, platform, release, tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { Command } from "commander";
 import type { Lengths, Measured } from "./measure.ts";
 import { Bench } from "./measure.ts";
 import { profileRows } from "./profile.ts";
 import type { RowResult } from "./report.ts";
-import { cpuPerUnit, table, tables, unitsPerS, us } from "./report.ts";
+import { comparison, cpuPerUnit, table, tables, unitsPerS, us } from "./report.ts";
 import type { Row } from "./rows.ts";
-import { ROWS } from "./rows.ts";
+import { ROWS, rowsWithBefore } from "./rows.ts";
 import { spread } from "./statistic.ts";
 import type { SubjectKey } from "./subjects/start.ts";
 import { installPortkey, nginxVersion, PORTKEY_VERSION } from "./subjects/start.ts";
@@ -39,6 +39,7 @@ const command = new Command("bench")
   .option("--rounds <n>", "rounds; every row is measured once in each", (text) => Math.max(1, Number.parseInt(text, 10)))
   .option("--peers", `also install Portkey's gateway ${PORTKEY_VERSION} from npm into a temporary folder and measure it`)
   .option("--profile", "instead of tables, show where the sidecar's CPU time goes, row by row")
+  .option("--before <folder>", "another checkout of this repository, whose sidecar is measured beside this one's")
   .option("--out <file>", "where to write all figures as JSON");
 const options = command.parse().opts<{
   quick?: true;
@@ -46,6 +47,7 @@ const options = command.parse().opts<{
   rounds?: number;
   peers?: true;
   profile?: true;
+  before?: string;
   out?: string;
 }>();
 
@@ -64,11 +66,12 @@ spawnSync("taskset", ["-a", "-c", "-p", "0", String(process.pid)]);
 
 const keys = subjectKeys();
 const only = options.only === undefined ? undefined : new RegExp(options.only);
-const wanted = ROWS.filter(
+const allRows = options.before === undefined ? ROWS : rowsWithBefore();
+const wanted = allRows.filter(
   (row) => (row.subject === "direct" || keys.includes(row.subject)) && (!options.quick || row.quick) && (only?.test(row.id) ?? true),
 );
 // Rows at half of saturation need to know what saturation is.
-const rows = ROWS.filter(
+const rows = allRows.filter(
   (row) => wanted.includes(row) || wanted.some(({ load }) => load.kind === "rate" && load.ratePerS === "half" && load.of === row.id),
 );
 const withMemory = !options.quick && (only?.test("memory") ?? true);
@@ -80,6 +83,7 @@ const bench = await Bench.start({
   loadCore: 0,
   subjectCore: 1,
   portkey: options.peers ? portkeyFolder() : undefined,
+  before: options.before === undefined ? undefined : resolve(options.before),
 });
 try {
   if (options.profile) await profileRows(bench, rows, root, join(import.meta.dirname, "results"));
@@ -93,7 +97,8 @@ try {
 async function compare(): Promise<void> {
   progress(`machine: ${cpus()[0]?.model}, ${cores} cores, Linux ${release()}, Node ${process.versions.node}`);
   const footprints = new Map<SubjectKey, Footprint>();
-  for (const key of keys) {
+  // A checkout is compared with another; whoever else could stand beside is left out unless named.
+  for (const key of options.before === undefined ? keys : keys.filter((key) => rows.some(({ subject }) => subject === key))) {
     try {
       footprints.set(key, await footprint(key));
     } catch (error) {
@@ -174,6 +179,7 @@ function subjectKeys(): Exclude<SubjectKey, "direct">[] {
   if (options.profile) return ["outrigger"];
   if (nginxVersion() === undefined) missing.push("nginx is not installed (Debian package nginx-light): no reverse proxy stands beside");
   else found.push("nginx");
+  if (options.before !== undefined) found.push("before");
   found.push("outrigger", "connect-node");
   if (!options.peers) missing.push("Portkey's gateway was not asked for (--peers)");
   else if (portkeyFolder() !== undefined) {
@@ -209,6 +215,7 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
     us(limit),
   ]);
   console.log(`${tables(results)}\n\nStart and resident memory\n${table(heading, memory)}`);
+  if (options.before !== undefined) console.log(`\nBefore and after\n${comparison(results)}`);
   if (crossChecks.length > 0) {
     const crossHeading = ["row", "generator", "CPU us/call", "with ours", "calls/s", "with ours"];
     console.log(`\nCross-check with other generators\n${table(crossHeading, crossChecks)}`);

@@ -22,6 +22,8 @@ export interface Bed {
   readonly subjectCore: number;
   /** Where Portkey was installed, or undefined. */
   readonly portkey: string | undefined;
+  /** Another checkout, whose sidecar stands beside this one's, or undefined. */
+  readonly before: string | undefined;
 }
 
 /** How long a measurement takes. */
@@ -91,6 +93,7 @@ export class Bench {
       core: this.#bed.subjectCore,
       providerPort: this.#providerPort,
       portkey: this.#bed.portkey,
+      before: this.#bed.before,
     });
     this.subjects.set(key, subject);
     const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };

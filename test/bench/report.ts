@@ -117,6 +117,29 @@ function marks({ rounds }: RowResult): string {
   return `${rounds.some((round) => round.disturbed) ? "~" : ""}${full ? "*" : ""}`;
 }
 
+/** The sidecar of another checkout beside this one's: ratios of CPU below 1 are gains. */
+export function comparison(results: readonly RowResult[]): string {
+  const byId = new Map(results.map((result) => [result.row.id, result]));
+  const found = results.flatMap((before) => {
+    const after = byId.get(before.row.id.replace("/before/", "/outrigger/"));
+    if (before.row.subject !== "before" || after === undefined) return [];
+    const ratio = ratios(cpuPerUnit(after), cpuPerUnit(before));
+    const p50 = (result: RowResult) => us(quantile(pooled(result.rounds.map((round) => round.latencies)), 0.5));
+    return [
+      [
+        after.row.id,
+        us(spread(cpuPerUnit(before)).median) + marks(before),
+        us(spread(cpuPerUnit(after)).median) + marks(after),
+        ratio.median.toFixed(3),
+        range(ratio, (value) => value.toFixed(2)),
+        p50(before),
+        p50(after),
+      ],
+    ];
+  });
+  return table(["row", "CPU us before", "after", "ratio", "least-most", "p50 us before", "after"], found);
+}
+
 /** A table with columns as wide as their content; the first columns are words, numbers stand to the right. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [heading, ...rows];

@@ -103,6 +103,16 @@ export const ROWS: readonly Row[] = [
   ]),
 ];
 
+/** All rows, and before each of the sidecar's the same for the sidecar of another checkout: a noisy second then disturbs both. */
+export function rowsWithBefore(): Row[] {
+  return ROWS.flatMap((row) => {
+    if (row.subject !== "outrigger") return [row];
+    const of = (text: string) => text.replace("/outrigger/", "/before/");
+    const load = row.load.kind === "rate" ? { ...row.load, of: of(row.load.of) } : row.load;
+    return [{ ...row, id: of(row.id), subject: "before", load }, row];
+  });
+}
+
 type Line = readonly [SubjectKey, DoorKey, 1 | 2, string | undefined, boolean];
 
 function saturated(table: TableKey, asked: Asked, lines: readonly Line[]): Row[] {

@@ -9,7 +9,7 @@ import { family } from "../cpu.ts";
 import { nginxConfig } from "./nginx.ts";
 
 /** The subjects, in the order of tables. */
-export type SubjectKey = "direct" | "nginx" | "outrigger" | "connect-node" | "portkey";
+export type SubjectKey = "direct" | "nginx" | "before" | "outrigger" | "connect-node" | "portkey";
 
 /** A subject that runs. */
 export interface Subject {
@@ -36,6 +36,8 @@ export interface Place {
   readonly providerPort: number;
   /** Where Portkey was installed, or undefined. */
   readonly portkey: string | undefined;
+  /** Another checkout, whose sidecar stands beside this one's, or undefined. */
+  readonly before: string | undefined;
 }
 
 /** Starts a subject. Says why it cannot, as an error. */
@@ -45,9 +47,12 @@ export async function startSubject(key: Exclude<SubjectKey, "direct">, place: Pl
     case "nginx":
       return startNginx(place);
     case "outrigger":
-      return startOurs(key, "outrigger/main.ts", place, true);
+      return startOurs(key, import.meta.dirname, "outrigger/main.ts", place);
+    case "before":
+      if (place.before === undefined) throw new Error("no other checkout was given");
+      return startOurs(key, join(place.before, "test/bench/subjects"), "outrigger/main.ts", place);
     case "connect-node":
-      return startOurs(key, "connect-node/main.ts", place, true);
+      return startOurs(key, import.meta.dirname, "connect-node/main.ts", place);
     case "portkey":
       return startPortkey(place);
   }
@@ -100,11 +105,11 @@ async function startNginx(place: Place): Promise<Subject> {
   };
 }
 
-async function startOurs(key: SubjectKey, file: string, place: Place, exchangesKeys: boolean): Promise<Subject> {
+async function startOurs(key: SubjectKey, folder: string, file: string, place: Place): Promise<Subject> {
   const log = join(place.folder, "calls.log");
   const child = new Child(key, {
     command: process.execPath,
-    args: [join(import.meta.dirname, file), String(place.providerPort), log],
+    args: [join(folder, file), String(place.providerPort), log],
     core: place.core,
     output: join(place.folder, "output.log"),
     messages: true,
@@ -115,7 +120,7 @@ async function startOurs(key: SubjectKey, file: string, place: Place, exchangesK
     key,
     version: `Node ${process.versions.node}`,
     port,
-    exchangesKeys,
+    exchangesKeys: true,
     headers: [],
     pids: () => family(child.pid),
     logged: () => linesOf(log),
