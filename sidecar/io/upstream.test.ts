@@ -149,6 +149,44 @@ describe("the upstream", () => {
     expect(heard.error).toBeInstanceOf(Error);
   });
 
+  it("hands on together what came together, and before what came after it", async () => {
+    const server = await bareServer((socket) => {
+      // Three chunks and the end, in the same segment as the head.
+      socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n");
+    });
+    closers.push(server.close);
+    const heard: string[] = [];
+    await new Promise<void>((resolve) => {
+      opened().send(requestTo(server.origin), {
+        head: (status) => heard.push(String(status)),
+        data: (bytes) => heard.push(Buffer.from(bytes).toString()),
+        end: () => resolve(),
+        error: (error) => heard.push(String(error)),
+      });
+    });
+    expect(heard).toEqual(["200", "abc"]);
+  });
+
+  it("hands on what came before an answer broke off", async () => {
+    const server = await bareServer((socket) => {
+      socket.end("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\nnot a chunk");
+    });
+    closers.push(server.close);
+    const heard: string[] = [];
+    await new Promise<void>((resolve) => {
+      opened().send(requestTo(server.origin), {
+        head: (status) => heard.push(String(status)),
+        data: (bytes) => heard.push(Buffer.from(bytes).toString()),
+        end: () => heard.push("end"),
+        error: (_, sent) => {
+          heard.push(`broke off, ${sent}`);
+          resolve();
+        },
+      });
+    });
+    expect(heard).toEqual(["200", "ab", "broke off, true"]);
+  });
+
   it("stops reading while paused", async () => {
     const server = await bareServer((socket) => {
       socket.write("HTTP/1.1 200 OK\r\ncontent-length: 50000000\r\n\r\n");
