@@ -8,9 +8,11 @@ import {
   JsonPlace,
   memberSpans,
   parseObject,
+  pathSteps,
   RawJson,
   removeMember,
   spliceMember,
+  spliceMembers,
   stringify,
 } from "./json.ts";
 
@@ -221,6 +223,26 @@ describe("spans", () => {
   });
 });
 
+describe("paths", () => {
+  test("of any place can be taken apart again", () => {
+    const step = fc.oneof(
+      fc.nat({ max: 99 }),
+      fc.string({ unit: "grapheme", maxLength: 6 }),
+      fc.constantFrom("a.b", "a[0]", '"', "", "]", "\\"),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 5 }), (steps) => {
+        const place = steps.reduce((at, next) => (typeof next === "number" ? at.element(next) : at.member(next)), JsonPlace.root("{}"));
+        expect(pathSteps(place.path)).toEqual(steps);
+      }),
+    );
+  });
+
+  test.each(["", ".", "a.", "a..b", "a[", "a[x]", "a[01]", 'a["b]', "a]b", "[0]x", 'a["\\x"]'])("%j is none", (path) => {
+    expect(pathSteps(path)).toBeUndefined();
+  });
+});
+
 describe("editing", () => {
   test("replaces one value and leaves every other byte", () => {
     fc.assert(
@@ -253,6 +275,30 @@ describe("editing", () => {
     [" {} ", ["a"], ' {"a":true} '],
   ])("%s with %j", (text, path, expected) => {
     expect(spliceMember(text, path, "true")).toBe(expected);
+  });
+
+  test("edits several members in one pass", () => {
+    const edits = (...pairs: [string, string][]) => new Map(pairs.map(([key, value]) => [key, () => value]));
+    expect(spliceMembers('{ "a":1 , "b":2, "c":3 }', edits(["c", "30"], ["a", "10"], ["d", "4"], ["e", "5"]))).toBe(
+      '{ "a":10 , "b":2, "c":30,"d":4,"e":5 }',
+    );
+    expect(spliceMembers(" { } ", edits(["a", "1"], ["b", "2"]))).toBe(' {"a":1,"b":2 } ');
+    expect(
+      spliceMembers(
+        '{"a":"x"}',
+        new Map([
+          ["a", (current) => `[${current}]`],
+          ["b", (current) => `${current === undefined}`],
+        ]),
+      ),
+    ).toBe('{"a":["x"],"b":true}');
+    fc.assert(
+      fc.property(objectText, (text) => {
+        expect(spliceMembers(text, new Map())).toBe(text);
+        expect(spliceMembers(text, new Map(memberSpans(text).map(({ key }) => [key, (current) => current ?? ""])))).toBe(text);
+        expect(spliceMembers(text, edits(["added", "1"]))).toBe(spliceMember(text, ["added"], "1"));
+      }),
+    );
   });
 
   test("does not go into what is no object", () => {

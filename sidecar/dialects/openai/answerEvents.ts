@@ -17,6 +17,8 @@ import { readUsage } from "./usage.ts";
 export class AnswerEvents {
   /** Why the answer failed, once an object said so; the events before it were given. */
   failure: Fault | undefined;
+  /** Whether the events say more than the answer's own bytes, which from then on must not be passed on. */
+  repaired = false;
   readonly #input: AnswerInput;
   readonly #choices: ChoiceState[] = [];
   #started = false;
@@ -95,13 +97,13 @@ export class AnswerEvents {
     const choice = this.choice(isIndex(wire.index) ? wire.index : position);
     const words = wire[member];
     const at = (): JsonPlace => JsonPlace.root(json).member("choices").element(position);
-    if (isObject(words)) this.#words(choice, words, () => at().member(member), out);
+    if (isObject(words)) this.#words(choice, words, member, () => at().member(member), out);
     if (isObject(wire.logprobs)) addLogprobs(choice.index, wire.logprobs, out);
     const reason = text(wire.finish_reason);
     if (reason !== "" && !choice.finished) this.#finish(choice, reason, wire, out);
   }
 
-  #words(choice: ChoiceState, words: JsonObject, at: () => JsonPlace, out: ChatEvent[]): void {
+  #words(choice: ChoiceState, words: JsonObject, member: "message" | "delta", at: () => JsonPlace, out: ChatEvent[]): void {
     const thinking = text(words.reasoning_content) || text(words.reasoning);
     if (thinking !== "") addThinking(choice, thinking, out);
     if (typeof words.content === "string") this.text(choice, words.content, out);
@@ -112,11 +114,12 @@ export class AnswerEvents {
       out.push(refusalEvent(choice.index, refusal));
     }
     if (Array.isArray(words.annotations)) addCitations(choice.index, words.annotations, () => at().member("annotations"), out);
-    if (Array.isArray(words.tool_calls)) this.#toolCalls(choice, words.tool_calls, () => at().member("tool_calls"), out);
+    if (Array.isArray(words.tool_calls)) this.#toolCalls(choice, words.tool_calls, member, () => at().member("tool_calls"), out);
     if (isObject(words.function_call)) {
       choice.thinking = false;
-      const { name, argumentsJson } = calledFunction(words.function_call, () => at().member("function_call"));
-      choice.toolCalls.add({ index: FUNCTION_CALL_INDEX, id: "", name, argumentsJson }, out);
+      const called = calledFunction(words.function_call, () => at().member("function_call"));
+      // This form has neither index nor id, so there is nothing in it to be put right.
+      choice.toolCalls.add({ index: FUNCTION_CALL_INDEX, id: "", ...called }, out);
     }
     if (isObject(words.audio)) out.push(extraEvent(choice.index, "audio", at().member("audio").json()));
   }
@@ -139,7 +142,7 @@ export class AnswerEvents {
     }
   }
 
-  #toolCalls(choice: ChoiceState, calls: readonly unknown[], at: () => JsonPlace, out: ChatEvent[]): void {
+  #toolCalls(choice: ChoiceState, calls: readonly unknown[], member: "message" | "delta", at: () => JsonPlace, out: ChatEvent[]): void {
     for (let i = 0; i < calls.length; i++) {
       const wire = calls[i];
       if (!isObject(wire)) continue;
@@ -151,16 +154,21 @@ export class AnswerEvents {
         continue;
       }
       const called = isObject(wire.function) ? calledFunction(wire.function, () => at().element(i).member("function")) : nothingCalled;
-      const index = isIndex(wire.index) ? wire.index : undefined;
-      const id = typeof wire.id === "number" ? String(wire.id) : text(wire.id);
-      choice.toolCalls.add({ index, id, ...called }, out);
+      // Whole answers list each call once, so the place in the list is the index that only streams write.
+      const index = member === "message" ? i : isIndex(wire.index) ? wire.index : undefined;
+      const numbered = typeof wire.id === "number";
+      const id = numbered ? String(wire.id) : text(wire.id);
+      choice.toolCalls.add({ index, id, ...called, exact: called.exact && !numbered }, out);
+      this.repaired ||= choice.toolCalls.repaired;
     }
   }
 
   #finish(choice: ChoiceState, word: string, wire: JsonObject, out: ChatEvent[]): void {
     const reason = readFinishReason(word);
     if (reason === undefined) {
-      this.failure = new Fault(FaultReason.PROVIDER_FAILED, "The provider broke its answer off.", { facts: { finish_reason: word } });
+      this.failure = new Fault(FaultReason.PROVIDER_FAILED, "The provider broke its answer off.", {
+        facts: { provider: this.#input.provider, provider_code: "INTERNAL", finish_reason: word },
+      });
       return;
     }
     if (!choice.toolCalls.finish(out)) {
@@ -169,6 +177,8 @@ export class AnswerEvents {
       });
       return;
     }
+    // The deprecated form is right without what the calls needed.
+    this.repaired ||= choice.toolCalls.repaired && word !== "function_call";
     choice.finished = true;
     // Some servers say which stop text was met; others have this member for something else.
     const stopped = text(wire.stop_reason);
@@ -196,7 +206,7 @@ class ChoiceState {
 /** The deprecated single call has no index; this one no wire has. */
 const FUNCTION_CALL_INDEX = -1;
 
-const nothingCalled = { name: "", argumentsJson: "" } as const;
+const nothingCalled = { name: "", argumentsJson: "", exact: true } as const;
 
 /** A string, or empty for anything else. */
 function text(value: unknown): string {
@@ -217,9 +227,10 @@ function addThinking(choice: ChoiceState, thought: string, out: ChatEvent[]): vo
 }
 
 /** Name and arguments; arguments that are an object and not its text, as some servers write them, are given as their text. */
-function calledFunction(wire: JsonObject, at: () => JsonPlace): { name: string; argumentsJson: string } {
-  const argumentsJson = isObject(wire.arguments) ? at().member("arguments").json() : text(wire.arguments);
-  return { name: text(wire.name), argumentsJson };
+function calledFunction(wire: JsonObject, at: () => JsonPlace): { name: string; argumentsJson: string; exact: boolean } {
+  const isValue = isObject(wire.arguments);
+  const argumentsJson = isValue ? at().member("arguments").json() : text(wire.arguments);
+  return { name: text(wire.name), argumentsJson, exact: !isValue };
 }
 
 function addCitations(choice: number, annotations: readonly unknown[], at: () => JsonPlace, out: ChatEvent[]): void {

@@ -3,7 +3,7 @@
  *
  * Batches carry the bytes they were made of, so that a door of this dialect passes on what the conversation does not model. Not among
  * those bytes are the frame that ends a stream, which the door writes when the answer is really complete; a frame of usage that the
- * caller did not ask for; and an error.
+ * caller did not ask for; an error; and whatever comes after a tool call that had to be put right.
  */
 import { type Batch, endEvent, heartbeatEvent, nativeBatch } from "../../../proto/chat.ts";
 import { Fault, FaultReason } from "../../../proto/fault.ts";
@@ -86,16 +86,15 @@ class StreamReader implements AnswerReader {
       const frame = frames[i];
       if (frame === undefined) break;
       const before = events.length;
-      const passing = this.#frame(frame, events, last);
+      const passing = this.#frame(frame, events, last) && !this.#events.repaired;
       if (this.failure !== undefined) break;
-      if (passing) {
-        if (start === -1) start = frame.start;
-        end = frame.end;
-        continue;
+      if (passing !== (start !== -1)) {
+        const added = events.splice(before);
+        close();
+        events = added;
+        if (passing) start = frame.start;
       }
-      const apart = events.splice(before);
-      close();
-      if (apart.length > 0) batches.push(apart);
+      end = frame.end;
     }
     close();
     if (block.tooLong && this.failure === undefined) this.failure = tooLarge(this.#input);
@@ -201,7 +200,8 @@ class BodyReader implements AnswerReader {
     this.failure = events.failure ?? (events.complete ? undefined : incomplete(this.#input.provider));
     if (this.failure === undefined) out.push(endEvent());
     if (out.length === 0) return none;
-    return [this.#native && this.failure === undefined ? nativeBatch(out, { dialect: "openai", form: "body", bytes }) : out];
+    const passing = this.#native && this.failure === undefined && !events.repaired;
+    return [passing ? nativeBatch(out, { dialect: "openai", form: "body", bytes }) : out];
   }
 }
 

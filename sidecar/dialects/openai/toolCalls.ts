@@ -15,13 +15,21 @@ export interface ToolCallPiece {
   readonly id: string;
   readonly name: string;
   readonly argumentsJson: string;
+  /** Whether the wire had each of these in the form that the format says. */
+  readonly exact: boolean;
 }
 
 /** The calls of one choice. */
 export class ToolCalls {
+  /**
+   * Whether anything was put right: then the wire's own pieces do not say what the events say, and must not be passed on beside them.
+   * Callers would be left with calls that have no id, or with arguments that are no JSON.
+   */
+  repaired = false;
   readonly #choice: number;
   readonly #newId: (prefix: string) => string;
   readonly #calls: AssembledCall[] = [];
+  #begun = 0;
 
   constructor(choice: number, newId: (prefix: string) => string) {
     this.#choice = choice;
@@ -30,11 +38,17 @@ export class ToolCalls {
 
   /** Takes in a piece and adds the events that it completes. */
   add(piece: ToolCallPiece, out: ChatEvent[]): void {
+    const known = this.#calls.length;
     const call = this.#find(piece);
+    if (call === undefined) return;
+    const first = this.#calls.length > known;
     if (call.id === "") call.id = piece.id;
     if (call.name === "") call.name = piece.name;
     call.held += piece.argumentsJson;
     this.#advance(call, out);
+    const inForm = first ? piece.id !== "" && piece.name !== "" : piece.id === "" && piece.name === "";
+    // What is held back was on the wire already, and may turn out to stand for nothing.
+    if (!inForm || !piece.exact || piece.index !== call.index || call.held !== "") this.repaired = true;
   }
 
   /** The choice is finished: closes every call. False if a call never got a name, without which it is none. */
@@ -44,12 +58,14 @@ export class ToolCalls {
       if (call.wroteArguments) continue;
       // No arguments, and the word null for them, are an empty object: anything else breaks the next turn.
       out.push(this.#piece(call, "{}"));
+      this.repaired = true;
       call.wroteArguments = true;
     }
     return true;
   }
 
-  #find(piece: ToolCallPiece): AssembledCall {
+  /** The call that a piece belongs to: one that was there, or a new one; none for a piece that says nothing. */
+  #find(piece: ToolCallPiece): AssembledCall | undefined {
     const last = this.#calls.at(-1);
     if (piece.index !== undefined) {
       const found = this.#calls.findLast((call) => call.wireIndex === piece.index);
@@ -62,7 +78,8 @@ export class ToolCalls {
     } else if (last !== undefined && (piece.name === "" || last.name === "")) {
       return last;
     }
-    const call = { index: this.#calls.length, wireIndex: piece.index, id: "", name: "", held: "", begun: false, wroteArguments: false };
+    if (piece.id === "" && piece.name === "" && piece.argumentsJson === "") return undefined;
+    const call = { index: -1, wireIndex: piece.index, id: "", name: "", held: "", begun: false, wroteArguments: false };
     this.#calls.push(call);
     return call;
   }
@@ -84,6 +101,7 @@ export class ToolCalls {
   #piece(call: AssembledCall, argumentsJson: string): ChatEvent {
     if (call.begun) return toolCallEvent(this.#choice, call.index, "", "", argumentsJson);
     call.begun = true;
+    call.index = this.#begun++;
     if (call.id === "") {
       call.id = this.#newId("call_");
       call.madeId = true;
@@ -93,8 +111,8 @@ export class ToolCalls {
 }
 
 interface AssembledCall {
-  /** The call's number here. */
-  readonly index: number;
+  /** The call's number here, or -1 before its first piece is given on. */
+  index: number;
   /** Its index on the wire, if it had one. */
   readonly wireIndex: number | undefined;
   id: string;

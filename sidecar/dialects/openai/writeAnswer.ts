@@ -158,14 +158,14 @@ class StreamWriter implements AnswerWriter {
 
   #extra(choice: number, extra: Extra | undefined): string {
     if (extra === undefined || extra.dialect !== "openai") return "";
-    const value = new RawJson(extra.json);
+    const value = rawLine(extra.json);
     return this.#chunk(choice, { [extra.path]: extra.path === "audio" ? value : [value] });
   }
 
   #chunk(choice: number, delta: Delta, logprobs?: LogprobsDelta, finish?: string): string {
     const progress = this.#progress(choice);
-    if (delta.content !== undefined) progress.characters += delta.content.length;
-    let words = stringify(delta as JsonValue);
+    if (typeof delta.content === "string") progress.characters += delta.content.length;
+    let words = stringify(delta);
     if (!progress.named) {
       progress.named = true;
       // The first piece of a choice says who speaks, and that there is no text where a call comes first.
@@ -204,12 +204,7 @@ interface ThinkingBlock {
   readonly dialect: string;
 }
 
-interface Delta {
-  readonly content?: string;
-  readonly tool_calls?: JsonValue;
-  readonly function_call?: JsonValue;
-  readonly [member: string]: JsonValue | undefined;
-}
+type Delta = { readonly [member: string]: JsonValue | undefined };
 
 class BodyWriter implements AnswerWriter {
   readonly #functionCalls: boolean;
@@ -298,12 +293,17 @@ function reasoningDetails(blocks: readonly ThinkingBlock[]): JsonValue {
 }
 
 function extrasAt(extras: readonly Extra[], path: string): RawJson[] {
-  return extras.filter((extra) => extra.path === path).map((extra) => new RawJson(extra.json));
+  return extras.filter((extra) => extra.path === path).map((extra) => rawLine(extra.json));
+}
+
+/** JSON text in one line: in a frame a line end would end the data, and in JSON line ends are blanks. */
+function rawLine(json: string): RawJson {
+  return new RawJson(json.replace(/[\r\n]+/g, " "));
 }
 
 /** A citation in this dialect; where another dialect brought it, it stands for the text up to there. */
 function annotation(citation: Citation, characters: number): JsonValue {
-  if (citation.native?.dialect === "openai") return new RawJson(citation.native.json);
+  if (citation.native?.dialect === "openai") return rawLine(citation.native.json);
   const { url, title } = citation;
   return { type: "url_citation", url_citation: { start_index: characters, end_index: characters, url, title } };
 }
