@@ -258,6 +258,28 @@ describe.each([
     }
   });
 
+  test("a large answer in base64 arrives whole", async () => {
+    const long = "x".repeat(300_000);
+    house.answerWith(async function* () {
+      yield [textEvent(0, long), endEvent()];
+    });
+    try {
+      for (const [path, http] of [
+        [unary, request1],
+        [unary, request2],
+        [stream, request1],
+      ] as const) {
+        const headers = { "content-type": "application/grpc-web-text" };
+        const answer = await http(opened.port, "POST", path, headers, Buffer.from(enveloped).toString("base64"));
+        const bytes = Buffer.concat((answer.body.match(/[^=]+=*/g) ?? []).map((piece) => Buffer.from(piece, "base64")));
+        expect(bytes.includes(long)).toBe(true);
+        expect(bytes.subarray(-16).toString()).toBe("grpc-status: 0\r\n");
+      }
+    } finally {
+      house.answerWith(hello);
+    }
+  });
+
   test.each<[string, string, string, Record<string, string>, "1" | "2", number, Record<string, string>]>([
     [
       "an unknown method over gRPC",

@@ -86,10 +86,11 @@ class RpcDoor implements Door {
   }
 
   open(outer: Exchange): void {
-    const exchange = outer.header("content-type")?.toLowerCase().startsWith(webTextPrefix) ? new WebTextExchange(outer) : outer;
+    const type = mediaType(outer.header("content-type"));
+    const exchange = type.startsWith(webTextPrefix) ? new WebTextExchange(outer) : outer;
     const id = this.#house.random.id();
     const { path } = exchange;
-    const wire = this.#wires.get(mediaType(exchange.header("content-type")));
+    const wire = this.#wires.get(exchange === outer ? type : mediaType(exchange.header("content-type")));
     if (exchange.method === "POST" && wire !== undefined && !this.#options.generic && this.#isHot(exchange, wire)) {
       this.#answerByHand(exchange, wire, path === streamChat, id);
       return;

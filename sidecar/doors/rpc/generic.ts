@@ -5,6 +5,7 @@
  * it (timeouts, envelopes, unknown compressions) is refused by the code that the hot path uses, so that callers are told the same.
  */
 import {
+  ConnectError,
   type ConnectRouter,
   type ContextKey,
   createConnectRouter,
@@ -202,7 +203,7 @@ function faultInterceptor(house: House): Interceptor {
     caller.reached = true;
     const translated = (caught: unknown) => {
       // Connect's own errors are those of health and of the stack, which say all there is to say.
-      if (caught instanceof Error && caught.name === "ConnectError") return caught;
+      if (caught instanceof ConnectError) return caught;
       const fault = toFault(caught);
       if (fault !== caught) house.warn("A call failed in a way that nobody foresaw.", { call: caller.id }, caught);
       if (caller.notes === undefined) house.refused(caller.door, caller.id, fault);

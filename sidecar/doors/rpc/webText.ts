@@ -120,8 +120,13 @@ function base64(data: Uint8Array | string): string {
   return bytes.toString("base64");
 }
 
+/** The head of the base64 form. Its length is another, and not known before its last piece. */
 function asText(headers: readonly string[]): readonly string[] {
-  return headers.map((text, index) =>
-    index % 2 === 1 && headers[index - 1] === "content-type" ? text.replace("application/grpc-web", webTextPrefix) : text,
-  );
+  const list: string[] = [];
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    const [name = "", value = ""] = [headers[index], headers[index + 1]];
+    if (name === "content-type") list.push(name, value.replace("application/grpc-web", webTextPrefix));
+    else if (name !== "content-length") list.push(name, value);
+  }
+  return list;
 }
