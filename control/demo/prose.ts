@@ -157,6 +157,7 @@ function joined(words: readonly string[]): string {
 class Chain {
   readonly #random: Seeded;
   readonly #next = new Map<string, string[]>();
+  readonly #said = new Set<string>();
 
   constructor(random: Seeded) {
     this.#random = random;
@@ -171,8 +172,19 @@ class Chain {
     }
   }
 
-  /** One sentence, in which `{}` stands for the subject. */
+  /** One sentence, in which `{}` stands for the subject; one that was not said yet, if luck allows. */
   sentence(): string {
+    // Eight draws: the corpus is small, and an answer of hundreds of words cannot help saying something twice.
+    for (let draw = 0; draw < 8; draw += 1) {
+      const sentence = this.#walk();
+      if (this.#said.has(sentence)) continue;
+      this.#said.add(sentence);
+      return sentence;
+    }
+    return this.#walk();
+  }
+
+  #walk(): string {
     const words: string[] = [];
     let [first, second, third] = ["", "", ""];
     // Sixty words: the walk could go in circles, and no sentence should.
