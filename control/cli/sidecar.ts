@@ -1,0 +1,71 @@
+/** Starts a sidecar in the command's own process, and says in plain words why it could not. */
+import { type Problem, problemText } from "../../proto/resources/problem.ts";
+import type { PolicySource, Sidecar } from "../../sidecar/main.ts";
+import type { GivenSettings } from "../../sidecar/settings.ts";
+import { Failure, type World } from "./world.ts";
+
+/** Starts it. Throws a `Failure` if an address is taken, the settings are wrong, or the first policy is refused. */
+export async function startOrFail(
+  world: World,
+  given: GivenSettings,
+  source: PolicySource,
+  log?: { write(text: string): void },
+): Promise<Sidecar> {
+  const [{ startSidecar }, { sidecarSettings }] = await Promise.all([import("../../sidecar/main.ts"), import("../../sidecar/settings.ts")]);
+  const settings = settingsOrFail(() => sidecarSettings(given));
+  const parts = { version: world.version, environment: world.environment, ...(log === undefined ? {} : { log }) };
+  let sidecar: Sidecar;
+  try {
+    sidecar = await startSidecar(settings, source, parts);
+  } catch (error) {
+    throw addressFailure(error) ?? error;
+  }
+  const { refusal } = sidecar.status();
+  if (refusal !== undefined) await sidecar.close();
+  refuseWrong(refusal?.problems ?? []);
+  return sidecar;
+}
+
+/** Throws a `Failure` with all problems if one of them is an error. */
+export function refuseWrong(problems: readonly Problem[]): void {
+  if (!problems.some(({ severity }) => severity === "error")) return;
+  const reasons = problems.length === 1 ? "this reason" : `these ${problems.length} reasons`;
+  throw new Failure(
+    `The policy is refused, for ${reasons}:\n${problems.map((problem) => `  ${problemText(problem)}`).join("\n")}`,
+    "Correct these and start again. `outrigger check -f FILE` says the same without starting.",
+  );
+}
+
+/** An address for people and URLs. */
+export function listening(host: string, port: number): string {
+  const shown = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
+  return `${shown}:${port}`;
+}
+
+function settingsOrFail<Settings>(read: () => Settings): Settings {
+  try {
+    return read();
+  } catch (error) {
+    throw new Failure(error instanceof Error ? error.message : String(error), "See `outrigger run --help`.", 2);
+  }
+}
+
+/** What the system says about an address, in plain words; undefined if it is about something else. */
+function addressFailure(error: unknown): Failure | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  const { port, address } = error as { readonly port?: number; readonly address?: string };
+  const where = port === undefined ? String(address ?? "The address") : `${address}:${port}`;
+  if (error.code === "EADDRINUSE") {
+    return new Failure(
+      `${where} is in use, and Outrigger needs it.`,
+      "Another Outrigger may be running. Stop it, or choose other ports with --port and --ops-port; 0 takes any free one.",
+    );
+  }
+  if (error.code === "EACCES") {
+    return new Failure(`${where} may not be used by this user.`, "Choose a port above 1023 with --port and --ops-port.");
+  }
+  if (error.code === "EADDRNOTAVAIL") {
+    return new Failure(`${where} is no address of this machine.`, "Choose another with --host: 127.0.0.1 for this machine alone.");
+  }
+  return undefined;
+}
