@@ -136,7 +136,7 @@ function answer(house: House, exchange: Exchange, format: PlainFormat, id: strin
   let timeoutMs: number;
   try {
     timeoutMs = timeoutOf(exchange.header("x-outrigger-timeout-ms"));
-    read = format.half.readRequest(body);
+    read = format.half.readRequest(body, (name) => exchange.header(name));
   } catch (caught) {
     if (!(caught instanceof Fault)) house.warn("A request could not be read for a reason that nobody foresaw.", { request: id }, caught);
     refuse(house, exchange, format, id, toFault(caught));
