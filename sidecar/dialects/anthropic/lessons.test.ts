@@ -329,7 +329,7 @@ describe("content", () => {
       ],
       messages: [
         { role: Role.SYSTEM, parts: [marked("a", ""), marked("b")] },
-        { role: Role.USER, parts: [marked("c"), marked("d", "5m"), marked(" ")] },
+        { role: Role.USER, parts: [marked("c"), marked("d", "5m"), marked(" ", "1h"), marked("e"), marked("", "1h")] },
       ],
     });
     expect(body.system).toEqual([
@@ -339,6 +339,8 @@ describe("content", () => {
     expect(body.messages[0].content).toEqual([
       { type: "text", text: "c" },
       { type: "text", text: "d", cache_control: { type: "ephemeral", ttl: "5m" } },
+      // Blank text is left out; what it asked to keep ends with the block before it.
+      { type: "text", text: "e", cache_control: { type: "ephemeral", ttl: "1h" } },
     ]);
     expect(body.tools[0].cache_control).toEqual({ type: "ephemeral", ttl: "1h" });
     expect(body.tools[1]).not.toHaveProperty("cache_control");

@@ -132,6 +132,18 @@ describe("readRequest", () => {
     expect(native).toEqual({ dialect: "anthropic", text: body });
   });
 
+  it("keeps what it does not know of pictures and cache markers' neighbours", () => {
+    const source = { type: "url", url: "https://example.org/a.png", x: 1 };
+    const { request } = read(
+      user({ type: "image", source, y: 2 }, { type: "text", text: "a", cache_control: { type: "ephemeral" }, z: 3 }),
+    );
+    expect(request.extras.map(({ path, json }) => [path, json])).toEqual([
+      ["messages[0].parts[0].y", "2"],
+      ["messages[0].parts[0].source.x", "1"],
+      ["messages[0].parts[1].z", "3"],
+    ]);
+  });
+
   it("gives seals of other dialects back to them", () => {
     const { request } = read(
       assistant(
