@@ -50,12 +50,17 @@ export interface Sidecar {
   close(): Promise<void>;
 }
 
+/**
+ * Lines are gathered and written together, a second late at most: each write is handed to another thread and back, which costs more than
+ * ten calls' filters. 32 KiB are some 70 lines.
+ */
+const logDestination = Object.freeze({ dest: 2, sync: false, minLength: 32 * 1024, maxWrite: 64 * 1024, periodicFlush: 1000 });
+
 /** Starts a sidecar. Throws if an address cannot be listened on; then everything that was opened is closed again. */
 export async function startSidecar(settings: SidecarSettings, source: PolicySource, parts: SidecarParts): Promise<Sidecar> {
   const clock = systemClock;
   const random = systemRandom();
-  // Lines are gathered and written together: a write for each call would cost more than the call's own filters.
-  const destination = parts.log ?? pino.destination({ fd: 2, sync: false, minLength: 4096, periodicFlush: 1000 });
+  const destination = parts.log ?? pino.destination({ ...logDestination });
   const telemetry = openTelemetry({ level: settings.logLevel, logOneIn: settings.logOneIn, version: parts.version }, destination);
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);

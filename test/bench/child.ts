@@ -1,7 +1,7 @@
 /** Processes of a run: started on a core of their own, asked one thing at a time, ended with it. */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 
 /** What a process is started with. */
 export interface ChildSettings {
@@ -50,7 +50,7 @@ export class Child {
   /** The next message that the process sends, or the reply to a question. Fails if the process ends before. */
   async reply<Reply>(question?: object): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const onExit = (code: number | null) => reject(new Error(`${this.#name}: ended with code ${code}; its output is in ${this.#output}`));
+      const onExit = (code: number | null) => reject(new Error(`${this.#name} ended with code ${code}: ${this.#lastWords()}`));
       if (this.#exited) return onExit(this.#process.exitCode);
       this.#process.once("exit", onExit);
       this.#process.once("message", (message) => {
@@ -59,6 +59,11 @@ export class Child {
       });
       if (question !== undefined) this.#process.send(question);
     });
+  }
+
+  /** The end of its output, where a failing program says why. */
+  #lastWords(): string {
+    return readFileSync(this.#output, "utf8").trim().slice(-2000);
   }
 
   /** Ends the process, and waits until it has. */

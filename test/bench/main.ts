@@ -208,19 +208,16 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
   ]);
   const heading = ["subject", "first answer ms", "idle MB", "1,000 streams", "10,000 connections", "after the load"];
   const targets = verdicts(results, footprints.get("outrigger"));
-  const verdictLines = targets.map(({ target, limit, seen }) => [
-    Number.isNaN(seen) ? "not measured" : seen <= limit ? "reached" : "MISSED",
-    target,
-    us(seen),
-    us(limit),
-  ]);
+  const judged = targets.filter(({ seen }) => !Number.isNaN(seen));
+  const verdictLines = judged.map(({ target, limit, seen }) => [seen <= limit ? "reached" : "MISSED", target, us(seen), us(limit)]);
   console.log(`${tables(results)}\n\nStart and resident memory\n${table(heading, memory)}`);
   if (options.before !== undefined) console.log(`\nBefore and after\n${comparison(results)}`);
   if (crossChecks.length > 0) {
     const crossHeading = ["row", "generator", "CPU us/call", "with ours", "calls/s", "with ours"];
     console.log(`\nCross-check with other generators\n${table(crossHeading, crossChecks)}`);
   }
-  console.log(`\nTargets\n${table(["", "target", "seen", "at most"], verdictLines)}`);
+  const unjudged = judged.length < targets.length ? `\n  ${targets.length - judged.length} more were not measured` : "";
+  console.log(`\nTargets\n${table(["", "target", "seen", "at most"], verdictLines)}${unjudged}`);
   console.log(
     `\nMedians of ${roundsCount} rounds; ratios are taken within each round. CPU is user and system time of all threads of the subject.` +
       "\n~ other processes took over a tenth of the subject's core, in three attempts.  * the load's core was full, and thus the limit.",

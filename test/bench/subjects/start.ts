@@ -111,7 +111,8 @@ async function startOurs(key: SubjectKey, folder: string, file: string, place: P
     command: process.execPath,
     args: [join(folder, file), String(place.providerPort), log],
     core: place.core,
-    output: join(place.folder, "output.log"),
+    // The sidecar logs to standard error; the connect-node service is told the file.
+    output: log,
     messages: true,
     env: { NODE_ENV: "production" },
   });

@@ -1,17 +1,16 @@
 /**
  * The sidecar as it runs in a pod, with its whole pipeline: callers known by key, routes, prices, a log line for every call. A process of
- * its own, started by `subjects/start.ts` with the provider's port and the log's file; it can also profile itself.
+ * its own, started by `subjects/start.ts` with the provider's port. The log goes where it goes in production: to standard error.
  */
 import { createHash } from "node:crypto";
 import type { Profiler } from "node:inspector";
 import { Session } from "node:inspector/promises";
-import { pino } from "pino";
 import { readResources } from "../../../../proto/resources.ts";
 import { startSidecar } from "../../../../sidecar/main.ts";
 import { sidecarSettings } from "../../../../sidecar/settings.ts";
 import { CALLER_KEY, PROVIDER_KEY } from "../../payloads.ts";
 
-const [providerPort = "", logFile = ""] = process.argv.slice(2);
+const [providerPort = ""] = process.argv.slice(2);
 
 const text = `
 apiVersion: outrigger.dev/v1alpha1
@@ -72,8 +71,6 @@ const sidecar = await startSidecar(
   },
   {
     version: "bench",
-    // As it is without this, but to a file of our own, so that its lines can be counted.
-    log: pino.destination({ dest: logFile, sync: false, minLength: 4096, periodicFlush: 1000 }),
     environment: { BENCH_PROVIDER_KEY: PROVIDER_KEY },
   },
 );
