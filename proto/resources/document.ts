@@ -20,8 +20,10 @@ import {
 } from "yaml";
 import type { Place, ProblemId } from "./problem.ts";
 
-/** Characters of one file at most: ten times the largest price book in sight, and read in well under a second. */
-const charactersMax = 4 * 1024 * 1024;
+/** Characters of one file at most: a full price book of 10,000 rows fits, and reading it takes about a second. */
+const charactersMax = 2 * 1024 * 1024;
+/** Brackets, or hyphens in a row, that are open at once before the parser is not even asked: it makes an error of each, and takes minutes. */
+const openMax = 1000;
 /** Levels at most: no resource has more than a dozen, and every later step walks without counting again. */
 const depthMax = 32;
 /** Parts of one document at most, aliases counted each time: a full price book of 10,000 rows has 170,000. */
@@ -77,6 +79,12 @@ export function readDocuments(text: string): Documents {
     flaws.push({ id: "policy/too-large", at: 0, message, hint: "Split it into several files." });
     return { documents: [], flaws, placeOf };
   }
+  const hopeless = findHopeless(text);
+  if (hopeless >= 0) {
+    lines.addNewLine(0);
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) lines.addNewLine(end + 1);
+    return { documents: [], flaws: [tooDeep(hopeless)], placeOf };
+  }
   const parsed = parseAllDocuments(text, {
     lineCounter: lines,
     version: "1.2",
@@ -85,7 +93,8 @@ export function readDocuments(text: string): Documents {
     intAsBigInt: true,
     resolveKnownTags: false,
     merge: false,
-    uniqueKeys: true,
+    // Looked for below: the parser compares each key with each.
+    uniqueKeys: false,
     prettyErrors: false,
     logLevel: "silent",
   });
@@ -102,12 +111,26 @@ export function readDocuments(text: string): Documents {
   return { documents, flaws, placeOf };
 }
 
+/** Where so much is open at once that it cannot be policy; -1 if nowhere. Brackets in quotes count too: no text has a thousand. */
+function findHopeless(text: string): number {
+  let open = 0;
+  for (let at = 0; at < text.length; at++) {
+    const character = text.charCodeAt(at);
+    if (character === 0x5b || character === 0x7b) open += 1;
+    else if (character === 0x5d || character === 0x7d) open -= 1;
+    if (open > openMax) return at;
+  }
+  return text.search(hyphensInARow);
+}
+
+const hyphensInARow = new RegExp(`(?:[-?:] +){${openMax}}`);
+
 /** Adds what the parser found. Returns whether the document's shape is certain enough to look further. */
 function addSyntaxFlaws(document: Document.Parsed, end: number, flaws: Flaw[]): boolean {
   const told = new Set<string>();
   let understood = true;
   for (const error of [...document.errors, ...document.warnings]) {
-    if (error.code !== "DUPLICATE_KEY") understood = false;
+    understood = false;
     const flaw = flawOf(error, end);
     const key = `${flaw.at} ${flaw.message}`;
     if (told.has(key) || told.size === syntaxErrorsMax) continue;
@@ -125,9 +148,6 @@ function addSyntaxFlaws(document: Document.Parsed, end: number, flaws: Flaw[]): 
 
 function flawOf(error: YAMLError, end: number): Flaw {
   const at = error.pos[0];
-  if (error.code === "DUPLICATE_KEY") {
-    return { id: "policy/duplicate-key", at, message: "The same key stands twice in one mapping.", hint: "Keep one of the two." };
-  }
   if (error.code === "RESOURCE_EXHAUSTION") return tooDeep(at);
   if (at >= end) {
     const message = "The text ends where more is expected, such as a closing quote or bracket.";
@@ -233,14 +253,21 @@ class TreeMaker {
 
   #mapping(node: YAMLMap.Parsed, at: number, depth: number): Tree {
     const entries: Entry[] = [];
+    const keys = new Set<string>();
     for (const pair of node.items) {
       const keyNode = pair.key as ParsedNode;
       const keyAt = keyNode.range[0];
-      const value = this.#part(pair.value as ParsedNode | null, pair.value === null ? keyAt : startOf(pair.value as ParsedNode), depth + 1);
-      if (isScalar(keyNode) && typeof keyNode.value === "string") entries.push({ key: keyNode.value, keyAt, value });
-      else {
-        const message = "A key is not text.";
-        this.#flaws.push({ id: "policy/wrong-type", at: keyAt, message, hint: "Put the key in quotes." });
+      const valueNode = pair.value as ParsedNode | null;
+      const value = this.#part(valueNode, valueNode === null ? keyAt : startOf(valueNode), depth + 1);
+      const key = isScalar(keyNode) ? keyNode.value : undefined;
+      if (typeof key !== "string") {
+        this.#flaws.push({ id: "policy/wrong-type", at: keyAt, message: "A key is not text.", hint: "Put the key in quotes." });
+      } else if (keys.has(key)) {
+        const message = "The same key stands twice in one mapping.";
+        this.#flaws.push({ id: "policy/duplicate-key", at: keyAt, message, hint: "Keep one of the two." });
+      } else {
+        keys.add(key);
+        entries.push({ key, keyAt, value });
       }
     }
     return { is: "mapping", at, entries };
