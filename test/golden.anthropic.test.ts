@@ -2,6 +2,7 @@
  * The Anthropic dialect on golden cases. Requests: one conversation, side by side as models of three ages are asked. Answers: the bytes,
  * the events that they mean, and how they are written again from those.
  */
+import Anthropic from "@anthropic-ai/sdk";
 import { fromJson, toJson } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { Fault } from "../proto/fault.ts";
@@ -37,25 +38,42 @@ describe("requests", () => {
 });
 
 describe("answers", () => {
-  it.each(goldenCases("anthropic/answers").map((each) => [each.name, each] as const))("%s", (_, golden) => {
-    const stream = golden.section("stream");
-    const bytes = Buffer.from(stream === undefined ? (golden.section("body") ?? "") : `${stream}\n\n`);
-    const streaming = stream !== undefined;
+  it.each(goldenCases("anthropic/answers").map((each) => [each.name, each] as const))("%s", async (_, golden) => {
+    const came = new Map<string, string>();
+    const given = golden.section("stream");
+    const bytes = Buffer.from(given === undefined ? (golden.section("body") ?? "") : `${given}\n\n`);
+    const streaming = given !== undefined;
     const { events, batches, complete, failure } = readPieces(client, [bytes], { streaming });
     const lines = batches.flat().map((event) => JSON.stringify(toJson(ChatEventSchema, event)));
     if (failure !== undefined) lines.push(`failed: ${failure.kind.name}: ${failure.message}`);
-    const came = new Map([["events", lines.join("\n")]]);
+    came.set("events", lines.join("\n"));
     if (complete) {
       came.set("written as a stream", writeBatches(anthropicServer, [batches.flat()]));
       came.set("written whole", pretty(writeBatches(anthropicServer, [batches.flat()], { streaming: false })));
     }
     golden.check([streaming ? "stream" : "body"], came);
+    const stream = came.get("written as a stream");
+    if (stream !== undefined) expect(await bySdk(stream)).toEqual(JSON.parse(came.get("written whole") ?? ""));
 
     const cut = readPieces(client, cutEverywhere(bytes), { streaming });
     expect(cut.events).toEqual(events);
     expect(cut.failure?.message).toBe(failure?.message);
   });
 });
+
+/** What the provider's own SDK makes of a stream. */
+async function bySdk(stream: string): Promise<unknown> {
+  const sdk = new Anthropic({
+    apiKey: "none",
+    maxRetries: 0,
+    fetch: async () => new Response(stream, { headers: { "content-type": "text/event-stream" } }),
+  });
+  const messages = [{ role: "user" as const, content: "x" }];
+  const message = await sdk.messages.stream({ model: "m", max_tokens: 1, messages }).finalMessage();
+  // The one member that the SDK adds of its own.
+  const { parsed_output: _, ...answer } = JSON.parse(JSON.stringify(message));
+  return answer;
+}
 
 /** The body for a model, and what was reported; or why there is none. */
 function written(request: ChatRequest, model: string, dropUnsupported: boolean): string {
