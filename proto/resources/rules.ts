@@ -112,6 +112,7 @@ function headerBreaches(resource: Provider): Breach[] {
 
 /** Headers that decide where a message ends or how it is coded (RFC 9110, section 7.6.1; RFC 9112, section 6), or that a dialect sets. */
 const framingHeaders: ReadonlySet<string> = new Set([
+  "accept",
   "accept-encoding",
   "connection",
   "content-encoding",
@@ -120,6 +121,8 @@ const framingHeaders: ReadonlySet<string> = new Set([
   "expect",
   "host",
   "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
   "proxy-connection",
   "te",
   "trailer",
@@ -132,7 +135,6 @@ const credentialHeaders: ReadonlySet<string> = new Set([
   "api-key",
   "authorization",
   "cookie",
-  "proxy-authorization",
   "x-api-key",
   "x-auth-token",
   "x-goog-api-key",
