@@ -1,207 +1,24 @@
 #!/usr/bin/env node
-/** The `outrigger` command. Reads the command line, builds what a command needs, and loads only the command that was asked for. */
+/** The `outrigger` command: builds what commands may use of the machine, and leaves the rest to them. */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
+import { enableCompileCache } from "node:module";
 import { dirname, join } from "node:path";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import type { GivenSettings } from "../../sidecar/settings.ts";
-import { type OutputFormat, openTerminal, type Terminal } from "./terminal.ts";
-import { ExitCode, Failure, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
-const world = openWorld();
+const root = packageRoot();
+// Reading our own sources takes as long as everything else at the start. Next to them there is a place where tools keep such things; in
+// a folder that is not ours, or cannot be written to, Node does without.
+if (existsSync(join(root, "node_modules"))) enableCompileCache(join(root, "node_modules/.cache/outrigger"));
 for (const stream of [process.stdout, process.stderr]) {
   // Whoever reads our output may stop early, as `head` does. That is no failure of ours.
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(ExitCode.ok);
+    if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
 }
-process.exitCode = await main(process.argv.slice(2));
-
-async function main(words: readonly string[]): Promise<number> {
-  let code: number = ExitCode.ok;
-  const program = commands((result) => {
-    code = result;
-  });
-  try {
-    await program.parseAsync(words, { from: "user" });
-    return code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
-    const { noteStyle, note } = openTerminal(world, "table");
-    const message = error instanceof Failure ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
-    note(`${noteStyle("red", "error:")} ${message}`);
-    if (error instanceof Failure && error.next !== undefined) note(error.next);
-    return error instanceof Failure ? error.exitCode : ExitCode.error;
-  }
-}
-
-/** All commands with their options. `finish` takes what a command ends with. */
-function commands(finish: (code: number) => void): Command {
-  const program = new Command("outrigger")
-    .description("A service mesh for language-model traffic.")
-    .version(world.version, "--version", "show the version")
-    .addOption(new Option("-o, --output <format>", "how results are written").choices(["table", "json", "yaml"]).default("table"))
-    .showHelpAfterError("Run it with --help to see what it takes.")
-    .exitOverride();
-  const terminal = (): Terminal => openTerminal(world, program.opts<{ output: OutputFormat }>().output);
-
-  addListening(program.command("demo"))
-    .description("answer at once: a sidecar with the demo provider and whatever is found on this machine")
-    .option("--smart <provider/model>", "where calls for the model smart go")
-    .option("--export <file>", "write the policy that runs to a new file, for `outrigger run -f`")
-    .option("--seed <text>", "decides everything the demo provider makes up", "outrigger")
-    .addOption(port("--provider-port <port>", "the demo provider's own port; 0 takes any free one", 0))
-    .option("--provider-only", "start the demo provider without a sidecar", false)
-    .option("--quiet", "show no line for each call", false)
-    .action(async (options) => {
-      const { demo } = await import("./commands/demo.ts");
-      finish(await demo(world, terminal(), options));
-    });
-
-  addListening(program.command("run"))
-    .description("run a sidecar with policy from files and folders, which are watched")
-    .requiredOption("-f, --file <path...>", "files and folders with policy")
-    .addOption(new Option("--socket <path>", "a Unix socket with the same doors").env("OUTRIGGER_SOCKET"))
-    .addOption(new Option("--no-listen", "no TCP port for the doors"))
-    .addOption(new Option("--no-ops", "no port for operations"))
-    .addOption(
-      new Option("--cors-origin <origin...>", "web origins that may call, beside pages of this machine").env("OUTRIGGER_CORS_ORIGIN"),
-    )
-    .addOption(
-      new Option("--log-level <level>", "from when on log lines are written")
-        .choices(["debug", "info", "warn", "error", "silent"])
-        .default("info")
-        .env("OUTRIGGER_LOG_LEVEL"),
-    )
-    .addOption(
-      new Option("--log-format <format>", "lines for people, or JSON for machines; auto looks at whether they go to a terminal")
-        .choices(["auto", "text", "json"])
-        .default("auto")
-        .env("OUTRIGGER_LOG_FORMAT"),
-    )
-    .addOption(count("--log-one-in <count>", "log one of this many calls that went well; every failed one is").env("OUTRIGGER_LOG_ONE_IN"))
-    .addOption(count("--calls-max <count>", "calls in flight at most").env("OUTRIGGER_CALLS_MAX"))
-    .addOption(count("--request-bytes-max <bytes>", "the most bytes of one request").env("OUTRIGGER_REQUEST_BYTES_MAX"))
-    .addOption(count("--drain-grace <seconds>", "how long running calls may take to end once it stops").env("OUTRIGGER_DRAIN_GRACE"))
-    .addOption(new Option("--no-reflection", "gRPC clients may not ask which services there are"))
-    .action(async (options) => {
-      const { run } = await import("./commands/run.ts");
-      finish(await run(world, terminal(), { files: options.file, settings: settingsOf(options), logFormat: logFormat(options.logFormat) }));
-    });
-
-  addCaller(program.command("chat"))
-    .description("ask a running sidecar, and see the answer as it arrives")
-    .argument("[prompt...]", "what to ask; without it, standard input or a conversation")
-    .option("--system <text>", "instructions for the model")
-    .option("--max-tokens <count>", "the most tokens of an answer", (text) => whole(text, 1))
-    .action(async (prompt, options) => {
-      const { chat } = await import("./commands/chat.ts");
-      finish(await chat(world, terminal(), { ...options, prompt: prompt.join(" ") }));
-    });
-
-  program
-    .command("check")
-    .description("say what is wrong with policy, without running it")
-    .requiredOption("-f, --file <path...>", "files and folders with policy")
-    .option("--exposed", "the sidecar will be reachable from other machines", false)
-    .action(async (options) => {
-      const { check } = await import("./commands/check.ts");
-      finish(await check(world, terminal(), { files: options.file, exposed: options.exposed }));
-    });
-
-  addCaller(program.command("explain"))
-    .description("say what would be decided about a call, without sending it")
-    .argument("[prompt...]", "what would be asked", ["hello"])
-    .option("-f, --file <path...>", "policy to ask, in place of a running sidecar")
-    .action(async (prompt, options) => {
-      const { explain } = await import("./commands/explain.ts");
-      finish(await explain(world, terminal(), { ...options, files: options.file, prompt: prompt.join(" ") }));
-    });
-
-  const keys = program.command("keys").description("make API keys for consumers, and the hashes that policy holds");
-  keys
-    .command("create")
-    .description("make a key")
-    .action(async () => {
-      const { createKey } = await import("./commands/keys.ts");
-      finish(await createKey(world, terminal()));
-    });
-  keys
-    .command("hash")
-    .description("give the hash of a key that is read from standard input")
-    .action(async () => {
-      const { hashKey } = await import("./commands/keys.ts");
-      finish(await hashKey(world, terminal()));
-    });
-  return program;
-}
-
-function logFormat(wanted: "auto" | "text" | "json"): "text" | "json" {
-  if (wanted !== "auto") return wanted;
-  return world.stderr.isTTY === true ? "text" : "json";
-}
-
-/** The options of commands that start a sidecar. */
-function addListening(command: Command): Command {
-  return command
-    .addOption(new Option("--host <address>", "the address to listen on").default("127.0.0.1").env("OUTRIGGER_HOST"))
-    .addOption(port("--port <port>", "the port of all doors; 0 takes any free one", 7410).env("OUTRIGGER_PORT"))
-    .addOption(port("--ops-port <port>", "the port of health, metrics and drain; 0 takes any free one", 7412).env("OUTRIGGER_OPS_PORT"));
-}
-
-/** The options of commands that call a sidecar. */
-function addCaller(command: Command): Command {
-  return command
-    .addOption(new Option("--address <address>", "where the sidecar is").default("127.0.0.1:7410").env("OUTRIGGER_ADDRESS"))
-    .addOption(new Option("--key <key>", "the API key of a consumer; better set as OUTRIGGER_API_KEY").env("OUTRIGGER_API_KEY"))
-    .addOption(new Option("-m, --model <name>", "the model to ask").default("smart").env("OUTRIGGER_MODEL"));
-}
-
-function port(flags: string, description: string, fallback: number): Option {
-  return new Option(flags, description).default(fallback).argParser((text) => whole(text, 0, 65_535));
-}
-
-function count(flags: string, description: string): Option {
-  return new Option(flags, description).argParser((text) => whole(text, 0));
-}
-
-function whole(text: string, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-  throw new InvalidArgumentError(`Expected a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}.`);
-}
-
-/** The settings of a sidecar from the options of `run`. What was not given is left to the settings' own defaults. */
-function settingsOf(options: {
-  readonly host: string;
-  readonly port: number;
-  readonly opsPort: number;
-  readonly listen: boolean;
-  readonly ops: boolean;
-  readonly socket?: string;
-  readonly corsOrigin?: string | readonly string[];
-  readonly logLevel: NonNullable<GivenSettings["logLevel"]>;
-  readonly logOneIn?: number;
-  readonly callsMax?: number;
-  readonly requestBytesMax?: number;
-  readonly drainGrace?: number;
-  readonly reflection: boolean;
-}): GivenSettings {
-  const origins = typeof options.corsOrigin === "string" ? options.corsOrigin.split(/[\s,]+/) : options.corsOrigin;
-  return {
-    listen: options.listen ? { host: options.host, port: options.port } : null,
-    ops: options.ops ? { host: options.host, port: options.opsPort } : null,
-    socketPath: options.socket ?? null,
-    logLevel: options.logLevel,
-    reflection: options.reflection,
-    ...(origins === undefined ? {} : { corsOrigins: origins.filter((origin) => origin !== "") }),
-    ...(options.logOneIn === undefined ? {} : { logOneIn: options.logOneIn }),
-    ...(options.callsMax === undefined ? {} : { callsMax: options.callsMax }),
-    ...(options.requestBytesMax === undefined ? {} : { requestBytesMax: options.requestBytesMax }),
-    ...(options.drainGrace === undefined ? {} : { drainGraceMs: options.drainGrace * 1000 }),
-  };
-}
+const { runWords } = await import("./words.ts");
+process.exitCode = await runWords(process.argv.slice(2), openWorld());
 
 function openWorld(): World {
   return {
@@ -234,10 +51,14 @@ function openWorld(): World {
   };
 }
 
-/** The version in the nearest package.json: this file runs from the sources and from what is built of them. */
 function version(): string {
+  const manifest: { readonly version?: string } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  return manifest.version ?? "0.0.0";
+}
+
+/** The folder of the nearest package.json: this file runs from the sources and from what is built of them. */
+function packageRoot(): string {
   let folder = import.meta.dirname;
   while (!existsSync(join(folder, "package.json")) && dirname(folder) !== folder) folder = dirname(folder);
-  const manifest: { readonly version?: string } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  return manifest.version ?? "0.0.0";
+  return folder;
 }
