@@ -287,7 +287,8 @@ describe("send", () => {
 
   it("tells the caller what was left out of the request, after the start", async () => {
     const warning = { $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_DROPPED", field: "seed", message: "no seed" } as const;
-    const { start } = playedProvider(plainDialect({ warnings: [warning] }));
+    const lowered = { ...warning, code: "PARAMETER_CHANGED", field: "temperature" };
+    const { start } = playedProvider(plainDialect({ warnings: [warning, lowered] }));
     const call = makeCall();
     const { handler, iterable } = start(call);
     expect(call.notes.droppedParams).toEqual(["seed"]);
@@ -295,7 +296,7 @@ describe("send", () => {
     handler.data(bytes("a"));
     handler.end();
     const cases = (await batchesOf(iterable)).flatMap((batch) => batch.map(({ event }) => event.case));
-    expect(cases).toEqual(["start", "text", "warning", "end"]);
+    expect(cases).toEqual(["start", "text", "warning", "warning", "end"]);
   });
 
   it("sends nothing when only a decision is asked for", async () => {

@@ -56,7 +56,9 @@ export function send(wire: ProviderWire, parts: SendParts, routeTimeoutMs: numbe
       streaming: call.streaming,
       dropUnsupported: call.target?.dropUnsupported ?? false,
     });
-    if (written.warnings.length > 0) call.notes.droppedParams = written.warnings.map(({ field }) => field);
+    // What was only sent in another form is a warning too, and was not left out.
+    const dropped = written.warnings.filter(({ code }) => code === "PARAMETER_DROPPED");
+    if (dropped.length > 0) call.notes.droppedParams = dropped.map(({ field }) => field);
     if (call.validateOnly) return explanation(wire, call, written);
     return new Answer(wire, parts, call, written, callTimeoutMs);
   };
