@@ -22,8 +22,9 @@ export interface Bed {
   readonly subjectCore: number;
   /** Where Portkey was installed, or undefined. */
   readonly portkey: string | undefined;
-  /** Another checkout, whose sidecar stands beside this one's, or undefined. */
-  readonly before: string | undefined;
+  /** Where subjects of ours are, compiled or as they were written, and those of another checkout, if one is measured too. */
+  readonly built: string;
+  readonly builtBefore: string | undefined;
 }
 
 /** How long a measurement takes. */
@@ -93,7 +94,8 @@ export class Bench {
       core: this.#bed.subjectCore,
       providerPort: this.#providerPort,
       portkey: this.#bed.portkey,
-      before: this.#bed.before,
+      built: this.#bed.built,
+      builtBefore: this.#bed.builtBefore,
     });
     this.subjects.set(key, subject);
     const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };

@@ -24,9 +24,9 @@ export async function profileRows(bench: Bench, rows: readonly Row[], root: stri
     if (child === undefined) throw new Error("the sidecar does not run");
     const ratePerS = row.load.kind === "rate" ? (row.load.ratePerS === "half" ? 2000 : row.load.ratePerS) : 0;
     await bench.measure(row, ratePerS, 1, WARM_UP, 1);
-    await child.reply({ profile: "start" });
+    await child.reply({});
     const measured = await bench.measure(row, ratePerS, 1, LENGTHS, 1);
-    const { found } = await child.reply<{ found: Profiler.Profile }>({ profile: "stop" });
+    const { found } = await child.reply<{ found: Profiler.Profile }>({});
     const file = join(folder, `${row.id.replaceAll("/", "-")}.cpuprofile`);
     writeFileSync(file, JSON.stringify(found));
     const report = readProfile(found, root);

@@ -36,8 +36,9 @@ export interface Place {
   readonly providerPort: number;
   /** Where Portkey was installed, or undefined. */
   readonly portkey: string | undefined;
-  /** Another checkout, whose sidecar stands beside this one's, or undefined. */
-  readonly before: string | undefined;
+  /** Where subjects of ours are, compiled or as they were written, and those of another checkout whose sidecar stands beside this one's. */
+  readonly built: string;
+  readonly builtBefore: string | undefined;
 }
 
 /** Starts a subject. Says why it cannot, as an error. */
@@ -47,12 +48,12 @@ export async function startSubject(key: Exclude<SubjectKey, "direct">, place: Pl
     case "nginx":
       return startNginx(place);
     case "outrigger":
-      return startOurs(key, import.meta.dirname, "outrigger/main.ts", place);
+      return startOurs(key, place.built, "outrigger", place);
     case "before":
-      if (place.before === undefined) throw new Error("no other checkout was given");
-      return startOurs(key, join(place.before, "test/bench/subjects"), "outrigger/main.ts", place);
+      if (place.builtBefore === undefined) throw new Error("no other checkout was given");
+      return startOurs(key, place.builtBefore, "outrigger", place);
     case "connect-node":
-      return startOurs(key, import.meta.dirname, "connect-node/main.ts", place);
+      return startOurs(key, place.built, "connect-node", place);
     case "portkey":
       return startPortkey(place);
   }
@@ -105,11 +106,12 @@ async function startNginx(place: Place): Promise<Subject> {
   };
 }
 
-async function startOurs(key: SubjectKey, folder: string, file: string, place: Place): Promise<Subject> {
+async function startOurs(key: SubjectKey, folder: string, name: string, place: Place): Promise<Subject> {
   const log = join(place.folder, "calls.log");
+  const compiled = join(folder, name, "main.js");
   const child = new Child(key, {
     command: process.execPath,
-    args: [join(folder, file), String(place.providerPort), log],
+    args: [existsSync(compiled) ? compiled : join(folder, name, "main.ts"), String(place.providerPort), log],
     core: place.core,
     // The sidecar logs to standard error; the connect-node service is told the file.
     output: log,

@@ -4,68 +4,79 @@
  */
 import { createHash } from "node:crypto";
 import type { Profiler } from "node:inspector";
-import { Session } from "node:inspector/promises";
-import { readResources } from "../../../../proto/resources.ts";
+import type { Session as ProfilerSession } from "node:inspector/promises";
+import { create } from "@bufbuild/protobuf";
+import { ConsumerSchema } from "../../../../proto/gen/outrigger/policy/v1/consumer_pb.ts";
+import type { ModelRoute } from "../../../../proto/gen/outrigger/policy/v1/model_route_pb.ts";
+import { ModelRouteSchema } from "../../../../proto/gen/outrigger/policy/v1/model_route_pb.ts";
+import { PriceBookSchema } from "../../../../proto/gen/outrigger/policy/v1/price_book_pb.ts";
+import { ProviderSchema } from "../../../../proto/gen/outrigger/policy/v1/provider_pb.ts";
+import type { Resources } from "../../../../proto/resources.ts";
 import { startSidecar } from "../../../../sidecar/main.ts";
 import { sidecarSettings } from "../../../../sidecar/settings.ts";
 import { CALLER_KEY, PROVIDER_KEY } from "../../payloads.ts";
 
 const [providerPort = ""] = process.argv.slice(2);
 
-const text = `
-apiVersion: outrigger.dev/v1alpha1
-kind: Provider
-metadata: { name: fake-openai }
-spec:
-  openai: {}
-  endpoint: http://127.0.0.1:${providerPort}/v1
-  credential: { header: { secret: { env: BENCH_PROVIDER_KEY } } }
-  limits: { connections: 2048 }
----
-apiVersion: outrigger.dev/v1alpha1
-kind: Provider
-metadata: { name: fake-anthropic }
-spec:
-  anthropic: {}
-  endpoint: http://127.0.0.1:${providerPort}
-  credential: { header: { secret: { env: BENCH_PROVIDER_KEY } } }
-  limits: { connections: 2048 }
----
-apiVersion: outrigger.dev/v1alpha1
-kind: ModelRoute
-metadata: { name: gpt }
-spec:
-  match: { models: ["gpt-*"] }
-  targets: [{ provider: fake-openai }]
----
-apiVersion: outrigger.dev/v1alpha1
-kind: ModelRoute
-metadata: { name: claude }
-spec:
-  match: { models: ["claude-*"] }
-  targets: [{ provider: fake-anthropic }]
----
-apiVersion: outrigger.dev/v1alpha1
-kind: Consumer
-metadata: { name: bench }
-spec:
-  identities: [{ apiKey: { sha256: ${createHash("sha256").update(CALLER_KEY).digest("hex")} } }]
----
-apiVersion: outrigger.dev/v1alpha1
-kind: PriceBook
-metadata: { name: prices }
-spec:
-  currency: USD
-  rows: [{ model: "*-bench-*", input: 2500000, output: 10000000 }]
-`;
-const { resources, problems } = readResources([{ path: "bench.yaml", text }]);
-if (problems.length > 0) throw new Error(problems.map(({ line, field, message }) => `line ${line}, ${field}: ${message}`).join("\n"));
+const apiVersion = "outrigger.dev/v1alpha1";
+const credential = {
+  form: { case: "header" as const, value: { secret: { source: { case: "env" as const, value: "BENCH_PROVIDER_KEY" } } } },
+};
+const limits = { connections: 2048 };
+
+/** Policy as messages, which is how control sends it: a sidecar in a pod reads no YAML. */
+const resources: Resources = {
+  providers: [
+    create(ProviderSchema, {
+      apiVersion,
+      kind: "Provider",
+      metadata: { name: "fake-openai" },
+      spec: { dialect: { case: "openai", value: {} }, endpoint: `http://127.0.0.1:${providerPort}/v1`, credential, limits },
+    }),
+    create(ProviderSchema, {
+      apiVersion,
+      kind: "Provider",
+      metadata: { name: "fake-anthropic" },
+      spec: { dialect: { case: "anthropic", value: {} }, endpoint: `http://127.0.0.1:${providerPort}`, credential, limits },
+    }),
+  ],
+  routes: [route("gpt", "gpt-*", "fake-openai"), route("claude", "claude-*", "fake-anthropic")],
+  consumers: [
+    create(ConsumerSchema, {
+      apiVersion,
+      kind: "Consumer",
+      metadata: { name: "bench" },
+      spec: { identities: [{ kind: { case: "apiKey", value: { sha256: sha256(CALLER_KEY) } } }] },
+    }),
+  ],
+  priceBooks: [
+    create(PriceBookSchema, {
+      apiVersion,
+      kind: "PriceBook",
+      metadata: { name: "prices" },
+      spec: { currency: "USD", rows: [{ model: "*-bench-*", input: 2_500_000n, output: 10_000_000n }] },
+    }),
+  ],
+};
+
+function route(name: string, model: string, provider: string): ModelRoute {
+  return create(ModelRouteSchema, {
+    apiVersion,
+    kind: "ModelRoute",
+    metadata: { name },
+    spec: { match: { models: [model] }, targets: [{ provider }] },
+  });
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
 
 const sidecar = await startSidecar(
   sidecarSettings({ listen: { port: 0 }, ops: { port: 0 } }),
   {
     subscribe: (offer) => {
-      offer({ resources, problems, root: createHash("sha256").update(text).digest("hex") });
+      offer({ resources, problems: [], root: sha256("bench") });
       return () => {};
     },
   },
@@ -75,11 +86,14 @@ const sidecar = await startSidecar(
   },
 );
 
-const session = new Session();
+let session: ProfilerSession | undefined;
 
-/** Starts or stops a CPU profile of this process. Both hold up the event loop, so they are asked for while there is no load. */
-async function profile(ask: "start" | "stop"): Promise<Profiler.Profile | undefined> {
-  if (ask === "stop") return (await session.post("Profiler.stop")).profile;
+/** Starts a CPU profile of this process, or stops the one that runs. Both hold up the event loop, so there must be no load. */
+async function profile(): Promise<Profiler.Profile | undefined> {
+  if (session !== undefined) return (await session.post("Profiler.stop")).profile;
+  // Loaded only here, so that it weighs nothing while memory and start are measured.
+  const { Session } = await import("node:inspector/promises");
+  session = new Session();
   session.connect();
   await session.post("Profiler.enable");
   // Fine enough for functions of a microsecond; the default of 1 ms takes minutes to show them.
@@ -88,8 +102,9 @@ async function profile(ask: "start" | "stop"): Promise<Profiler.Profile | undefi
   return undefined;
 }
 
-process.on("message", ({ profile: ask }: { profile: "start" | "stop" }) => {
-  profile(ask).then((found) => process.send?.({ found }));
+// The only thing that is ever asked of it.
+process.on("message", () => {
+  profile().then((found) => process.send?.({ found }));
 });
 process.on("SIGTERM", () => sidecar.close().then(() => process.exit(0)));
 process.on("disconnect", () => process.exit(0));
