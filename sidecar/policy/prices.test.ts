@@ -10,8 +10,10 @@ type Row = MessageInitShape<typeof PriceRowSchema>;
 const day = (text: string): number => Date.parse(`${text}T00:00:00Z`);
 const from = (text: string): { seconds: bigint } => ({ seconds: BigInt(day(text) / 1000) });
 
+/** A price book; a price that a row does not name is zero. */
 function book(rows: Row[], namespace = "", currency = "USD"): PriceBook {
-  return create(PriceBookSchema, { metadata: { name: "list", namespace }, spec: { currency, rows } });
+  const priced = rows.map((row) => ({ input: 0n, output: 0n, ...row }));
+  return create(PriceBookSchema, { metadata: { name: "list", namespace }, spec: { currency, rows: priced } });
 }
 
 function used(counts: MessageInitShape<typeof UsageSchema>): Usage {

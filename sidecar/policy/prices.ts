@@ -99,17 +99,19 @@ interface Price extends Amounts {
 }
 
 function compileRow(row: PriceRow, currency: string): Price {
+  const { input, output } = row;
+  if (input === undefined || output === undefined) throw new Error("reading refuses a row without its prices");
   return {
     currency,
     provider: row.provider,
     fits: matcher(row.model),
     exactness: exactness(row.model),
     fromMs: row.from === undefined ? Number.NEGATIVE_INFINITY : timestampMs(row.from),
-    input: row.input,
-    output: row.output,
-    cachedInput: row.cachedInput ?? row.input,
-    cacheWrite: row.cacheWrite ?? row.input,
-    reasoning: row.reasoning ?? row.output,
+    input,
+    output,
+    cachedInput: row.cachedInput ?? input,
+    cacheWrite: row.cacheWrite ?? input,
+    reasoning: row.reasoning ?? output,
   };
 }
 

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file outrigger/policy/v1/price_book.proto.
  */
 export const file_outrigger_policy_v1_price_book: GenFile = /*@__PURE__*/
-  fileDesc("CiRvdXRyaWdnZXIvcG9saWN5L3YxL3ByaWNlX2Jvb2sucHJvdG8SE291dHJpZ2dlci5wb2xpY3kudjEi0gEKCVByaWNlQm9vaxIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHgoEa2luZBgCIAEoCUIQukgNcgsKCVByaWNlQm9vaxI3CghtZXRhZGF0YRgDIAEoCzIdLm91dHJpZ2dlci5wb2xpY3kudjEuTWV0YWRhdGFCBrpIA8gBARI4CgRzcGVjGAQgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5QcmljZUJvb2tTcGVjQga6SAPIAQEibgoNUHJpY2VCb29rU3BlYxIjCghjdXJyZW5jeRgBIAEoCUIRukgOcgwyCl5bQS1aXXszfSQSOAoEcm93cxgCIAMoCzIdLm91dHJpZ2dlci5wb2xpY3kudjEuUHJpY2VSb3dCC7pICJIBBQgBEJBOIsECCghQcmljZVJvdxIaCghwcm92aWRlchgBIAEoCUIIukgFcgMo/QESGQoFbW9kZWwYAiABKAlCCrpIB3IFIAEogAQSLQoEZnJvbRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAIgBARIWCgVpbnB1dBgEIAEoA0IHukgEIgIoABIXCgZvdXRwdXQYBSABKANCB7pIBCICKAASIgoMY2FjaGVkX2lucHV0GAYgASgDQge6SAQiAigASAGIAQESIQoLY2FjaGVfd3JpdGUYByABKANCB7pIBCICKABIAogBARIfCglyZWFzb25pbmcYCCABKANCB7pIBCICKABIA4gBAUIHCgVfZnJvbUIPCg1fY2FjaGVkX2lucHV0Qg4KDF9jYWNoZV93cml0ZUIMCgpfcmVhc29uaW5nYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_outrigger_policy_v1_metadata]);
+  fileDesc("CiRvdXRyaWdnZXIvcG9saWN5L3YxL3ByaWNlX2Jvb2sucHJvdG8SE291dHJpZ2dlci5wb2xpY3kudjEi0gEKCVByaWNlQm9vaxIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHgoEa2luZBgCIAEoCUIQukgNcgsKCVByaWNlQm9vaxI3CghtZXRhZGF0YRgDIAEoCzIdLm91dHJpZ2dlci5wb2xpY3kudjEuTWV0YWRhdGFCBrpIA8gBARI4CgRzcGVjGAQgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5QcmljZUJvb2tTcGVjQga6SAPIAQEibgoNUHJpY2VCb29rU3BlYxIjCghjdXJyZW5jeRgBIAEoCUIRukgOcgwyCl5bQS1aXXszfSQSOAoEcm93cxgCIAMoCzIdLm91dHJpZ2dlci5wb2xpY3kudjEuUHJpY2VSb3dCC7pICJIBBQgBEJBOIuYCCghQcmljZVJvdxIaCghwcm92aWRlchgBIAEoCUIIukgFcgMo/QESGQoFbW9kZWwYAiABKAlCCrpIB3IFIAEogAQSLQoEZnJvbRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAIgBARIeCgVpbnB1dBgEIAEoA0IKukgHyAEBIgIoAEgBiAEBEh8KBm91dHB1dBgFIAEoA0IKukgHyAEBIgIoAEgCiAEBEiIKDGNhY2hlZF9pbnB1dBgGIAEoA0IHukgEIgIoAEgDiAEBEiEKC2NhY2hlX3dyaXRlGAcgASgDQge6SAQiAigASASIAQESHwoJcmVhc29uaW5nGAggASgDQge6SAQiAigASAWIAQFCBwoFX2Zyb21CCAoGX2lucHV0QgkKB19vdXRwdXRCDwoNX2NhY2hlZF9pbnB1dEIOCgxfY2FjaGVfd3JpdGVCDAoKX3JlYXNvbmluZ2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_outrigger_policy_v1_metadata]);
 
 /**
  * What calls cost: dated prices of models.
@@ -117,18 +117,18 @@ export type PriceRow = Message<"outrigger.policy.v1.PriceRow"> & {
   from?: Timestamp | undefined;
 
   /**
-   * For input that the provider's cache neither gave nor took.
+   * For input that the provider's cache neither gave nor took; required, since a price that was forgotten is not a price of zero.
    *
-   * @generated from field: int64 input = 4;
+   * @generated from field: optional int64 input = 4;
    */
-  input: bigint;
+  input?: bigint | undefined;
 
   /**
-   * For output that was not thinking.
+   * For output that was not thinking; required for the same reason.
    *
-   * @generated from field: int64 output = 5;
+   * @generated from field: optional int64 output = 5;
    */
-  output: bigint;
+  output?: bigint | undefined;
 
   /**
    * For input from the provider's cache; absent means the input price.
