@@ -61,7 +61,7 @@ describe("readMessage", () => {
           expect(caught).toBeInstanceOf(Fault);
           return;
         }
-        expect(read).toEqual(fromBinary(schema, changed));
+        expect(read).toEqual(fromBinary(schema, changed, { readUnknownFields: false }));
       }),
       { numRuns: 500 },
     );
@@ -95,6 +95,30 @@ describe("readMessage", () => {
       expect(JSON.stringify(faultOf(() => readMessage(schema, Buffer.from(text), true)))).not.toContain(canary);
       expect(faultOf(() => readMessage(schema, Buffer.from(text), true)).message).not.toContain(canary);
     }
+  });
+});
+
+describe("a request made of very many pieces", () => {
+  const many = 1_000_000;
+  const messages = new Uint8Array(2 * many);
+  for (let index = 0; index < many; index++) messages[2 * index] = (2 << 3) | 2;
+  const chat = Buffer.concat([Buffer.of((1 << 3) | 2, 0x80, 0x89, 0x7a), messages]);
+
+  test.each<[string, Uint8Array, boolean]>([
+    ["of messages", chat, false],
+    ["of fields that nobody knows", Buffer.alloc(2 * many, Buffer.of(15 << 3, 1)), false],
+    ["of JSON", Buffer.from(`{"chat":{"messages":[${"{},".repeat(many)}{}]}}`), true],
+  ])("%s is refused before anything is made of it", (_, bytes, json) => {
+    const before = process.memoryUsage().heapUsed;
+    expect(faultOf(() => readMessage(schema, bytes, json)).kind.name).toBe("REQUEST_TOO_LARGE");
+    // The objects would be 100 MB and more.
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(50e6);
+  });
+
+  test("and one of long texts is not", () => {
+    const long = create(schema, { chat: chatRequest({ stop: new Array(60).fill(",{[".repeat(20_000)) }) });
+    expect(readMessage(schema, toBinary(schema, long), false)).toEqual(long);
+    expect(readMessage(schema, Buffer.from(toJsonString(schema, long)), true)).toEqual(long);
   });
 });
 

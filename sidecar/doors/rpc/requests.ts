@@ -5,13 +5,19 @@ import { type DescField, type DescMessage, fromBinary, fromJson, type JsonValue,
 import { Fault, FaultReason, type FieldViolation } from "../../../proto/fault.ts";
 import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { validateChat } from "../../../proto/validateChat.ts";
+import { ELEMENTS_MAX, jsonElementsWithin, protoElementsWithin } from "../../framing/elements.ts";
 import { decodeJson, isObject, JSON_DEPTH_MAX, JsonError, type JsonObject, parseObject } from "../../framing/json.ts";
 
 /** Messages within each other at most, in either form: deeper is no conversation, and whoever walks through them stays safe. */
 export const messageDepthMax = JSON_DEPTH_MAX;
 
-/** Reads one message. Throws `REQUEST_INVALID`, with the field's path where one is at fault. */
+/**
+ * Reads one message. Throws `REQUEST_INVALID`, with the field's path where one is at fault, and `REQUEST_TOO_LARGE` for one that is made
+ * of more than `ELEMENTS_MAX` pieces.
+ */
 export function readMessage<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array, json: boolean): MessageShape<Desc> {
+  const bounded = json ? jsonElementsWithin(bytes, ELEMENTS_MAX) : protoElementsWithin<DescMessage>(bytes, schema, heldBy, ELEMENTS_MAX);
+  if (!bounded) throw tooMany();
   return json ? readJson(schema, bytes) : readBinary(schema, bytes);
 }
 
@@ -24,7 +30,7 @@ export function checkedChat(chat: ChatRequest | undefined): ChatRequest {
 
 function readBinary<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
   try {
-    return fromBinary(schema, bytes, { recursionLimit: messageDepthMax });
+    return fromBinary(schema, bytes, binaryRead);
   } catch (caught) {
     // The reader's words say what is wrong with the bytes, and hold none of them.
     const what = caught instanceof Error ? caught.message : "it cannot be decoded";
@@ -50,7 +56,20 @@ function readJson<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): Me
   }
 }
 
+// Fields of later versions are let pass, as protobuf has it, and not kept, since nothing is written back from them.
+const binaryRead = Object.freeze({ recursionLimit: messageDepthMax, readUnknownFields: false });
 const jsonRead = Object.freeze({ ignoreUnknownFields: false, recursionLimit: messageDepthMax });
+
+/** The message that a field holds, in a list too. A map's entries hold scalars, and count as one field each. */
+function heldBy(schema: DescMessage, number: number): DescMessage | undefined {
+  const field = schema.fields.find((candidate) => candidate.number === number);
+  return field?.fieldKind === "message" || (field?.fieldKind === "list" && field.listKind === "message") ? field.message : undefined;
+}
+
+function tooMany(): Fault {
+  const message = `The request is made of more than ${ELEMENTS_MAX} fields and values, which is the most that is read.`;
+  return new Fault(FaultReason.REQUEST_TOO_LARGE, message, { facts: { elements_max: String(ELEMENTS_MAX) } });
+}
 
 function broken(violations: readonly FieldViolation[]): Fault {
   const [first] = violations;
