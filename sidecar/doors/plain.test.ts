@@ -375,3 +375,18 @@ class HandAnswerOf extends HandAnswer {
     this.finish();
   }
 }
+
+/** Ten megabytes of empty objects became half a gigabyte before any rule was looked at. */
+test("a body made of very many values is refused before anything is made of it", async () => {
+  const openai = openAiDoor(house, testDialect, 10_000_000);
+  const large = createListener({ doors: [openai], turnAway: openai.turnAway, corsOrigins: [], house });
+  try {
+    const body = `{"model":"small","messages":[${"{},".repeat(400_000)}{}]}`;
+    const answer = await request1(await large.listen("127.0.0.1", 0), "POST", "/v1/chat/completions", json, body);
+    expect(answer.status).toBe(413);
+    expect(answer.headers["x-outrigger-reason"]).toBe("REQUEST_TOO_LARGE");
+    expect(house.calls).toEqual([]);
+  } finally {
+    await large.close(0);
+  }
+});

@@ -6,6 +6,7 @@
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import type { Call, CallNotes, DoorName, House, ListedModel, Secret } from "../call.ts";
 import type { AnswerWriter, ReadRequest, ServerHalf } from "../dialects/dialect.ts";
+import { ELEMENTS_MAX, jsonElementsWithin, tooManyElements } from "../framing/elements.ts";
 import { credentialOf, traceparentOf } from "./caller.ts";
 import type { Exchange } from "./exchange.ts";
 import { inflateBody, isPlain } from "./inflate.ts";
@@ -136,6 +137,7 @@ function answer(house: House, exchange: Exchange, format: PlainFormat, id: strin
   let timeoutMs: number;
   try {
     timeoutMs = timeoutOf(exchange.header("x-outrigger-timeout-ms"));
+    if (!jsonElementsWithin(body, ELEMENTS_MAX)) throw tooManyElements();
     read = format.half.readRequest(body, (name) => exchange.header(name));
   } catch (caught) {
     if (!(caught instanceof Fault)) house.warn("A request could not be read for a reason that nobody foresaw.", { request: id }, caught);

@@ -4,6 +4,7 @@
  * A decoder spends a hundred bytes and more on an empty object that took two to send, so that a body within its limit of bytes can ask
  * for a gigabyte of memory and seconds of work. Counting first costs a pass over large bodies only: a small one cannot hold many.
  */
+import { Fault, FaultReason } from "../../proto/fault.ts";
 
 /** Values, members and fields of one request at most. A conversation of 16,384 messages has about 100,000; these take about 60 MB. */
 export const ELEMENTS_MAX = 262_144;
@@ -64,6 +65,12 @@ export function protoElementsWithin<Kind>(
       }
     } else position += fixedSize(message, position, tag.value % 8);
   }
+}
+
+/** The fault for a request that is made of more. */
+export function tooManyElements(): Fault {
+  const message = `The request is made of more than ${ELEMENTS_MAX} fields and values, which is the most that is read.`;
+  return new Fault(FaultReason.REQUEST_TOO_LARGE, message, { facts: { elements_max: String(ELEMENTS_MAX) } });
 }
 
 const quote = 0x22;

@@ -5,7 +5,7 @@ import { type DescField, type DescMessage, fromBinary, fromJson, type JsonValue,
 import { Fault, FaultReason, type FieldViolation } from "../../../proto/fault.ts";
 import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { validateChat } from "../../../proto/validateChat.ts";
-import { ELEMENTS_MAX, jsonElementsWithin, protoElementsWithin } from "../../framing/elements.ts";
+import { ELEMENTS_MAX, jsonElementsWithin, protoElementsWithin, tooManyElements } from "../../framing/elements.ts";
 import { decodeJson, isObject, JSON_DEPTH_MAX, JsonError, type JsonObject, parseObject } from "../../framing/json.ts";
 
 /** Messages within each other at most, in either form: deeper is no conversation, and whoever walks through them stays safe. */
@@ -17,7 +17,7 @@ export const messageDepthMax = JSON_DEPTH_MAX;
  */
 export function readMessage<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array, json: boolean): MessageShape<Desc> {
   const bounded = json ? jsonElementsWithin(bytes, ELEMENTS_MAX) : protoElementsWithin<DescMessage>(bytes, schema, heldBy, ELEMENTS_MAX);
-  if (!bounded) throw tooMany();
+  if (!bounded) throw tooManyElements();
   return json ? readJson(schema, bytes) : readBinary(schema, bytes);
 }
 
@@ -64,11 +64,6 @@ const jsonRead = Object.freeze({ ignoreUnknownFields: false, recursionLimit: mes
 function heldBy(schema: DescMessage, number: number): DescMessage | undefined {
   const field = schema.fields.find((candidate) => candidate.number === number);
   return field?.fieldKind === "message" || (field?.fieldKind === "list" && field.listKind === "message") ? field.message : undefined;
-}
-
-function tooMany(): Fault {
-  const message = `The request is made of more than ${ELEMENTS_MAX} fields and values, which is the most that is read.`;
-  return new Fault(FaultReason.REQUEST_TOO_LARGE, message, { facts: { elements_max: String(ELEMENTS_MAX) } });
 }
 
 function broken(violations: readonly FieldViolation[]): Fault {
