@@ -11,7 +11,8 @@ const prompt = readPrompt("Book 3 rooms in Paris and Rome for Ada Lovelace, in g
 
 /** Whether somebody else's validator accepts the value. */
 function accepted(schema: Json, value: Json): boolean {
-  const ajv = new Ajv2020({ strict: false, allErrors: true, logger: false });
+  // Without ownProperties a property that is called constructor would be found in every object.
+  const ajv = new Ajv2020({ strict: false, allErrors: true, logger: false, ownProperties: true });
   addFormats.default(ajv);
   const validate = ajv.compile(schema as object | boolean);
   return validate(JSON.parse(JSON.stringify(value)));
