@@ -77,6 +77,8 @@ describe("retryAfter", () => {
 
   test.each([
     [{ "retry-after-ms": "1500.2", "retry-after": "9" }, 1501],
+    [{ "retry-after-ms": "0", "retry-after": "1" }, 1000],
+    [{ "retry-after-ms": "0" }, 0],
     [{ "retry-after": "2" }, 2000],
     [{ "retry-after": "0.5" }, 500],
     [{ "retry-after": "Thu, 01 Jan 2026 12:00:30 GMT" }, 30_000],

@@ -84,12 +84,14 @@ export function safeMessage(message: string | undefined, fallback: string): stri
 /** When to try again, in milliseconds from now, by `retry-after-ms` or `retry-after` (RFC 9110 section 10.2.3), or undefined. */
 export function retryAfter(refused: Pick<RefusedAnswer, "header" | "nowMs">): number | undefined {
   const exact = refused.header("retry-after-ms");
-  if (exact !== undefined && /^\d+(?:\.\d+)?$/.test(exact.trim())) return withinDays(Number(exact));
+  const exactMs = exact !== undefined && /^\d+(?:\.\d+)?$/.test(exact.trim()) ? withinDays(Number(exact)) : undefined;
+  // Some send 0 here and the real delay in the other.
+  if (exactMs !== undefined && exactMs > 0) return exactMs;
   const header = refused.header("retry-after")?.trim();
-  if (header === undefined || header === "") return undefined;
+  if (header === undefined || header === "") return exactMs;
   if (/^\d+(?:\.\d+)?$/.test(header)) return withinDays(Number(header) * 1000);
   const date = Date.parse(header);
-  return Number.isNaN(date) ? undefined : withinDays(date - refused.nowMs);
+  return Number.isNaN(date) ? exactMs : withinDays(date - refused.nowMs);
 }
 
 /** The text of a refusal's body, broken UTF-8 replaced. */

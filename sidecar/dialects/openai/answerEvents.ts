@@ -56,6 +56,16 @@ export class AnswerEvents {
     out.push(textEvent(choice.index, text));
   }
 
+  /** Adds a piece of thinking. */
+  thought(choice: ChoiceState, thought: string, out: ChatEvent[]): void {
+    if (thought === "") return;
+    if (!choice.thinking) {
+      choice.thinking = true;
+      choice.blocks++;
+    }
+    out.push(reasoningEvent(choice.index, choice.blocks - 1, thought, seal));
+  }
+
   /**
    * Adds what one object says; `json` is its text. `member` names where a choice holds its words: `message` in a whole answer, `delta`
    * in a chunk of a stream.
@@ -104,8 +114,7 @@ export class AnswerEvents {
   }
 
   #words(choice: ChoiceState, words: JsonObject, member: "message" | "delta", at: () => JsonPlace, out: ChatEvent[]): void {
-    const thinking = text(words.reasoning_content) || text(words.reasoning);
-    if (thinking !== "") addThinking(choice, thinking, out);
+    this.thought(choice, text(words.reasoning_content) || text(words.reasoning), out);
     if (typeof words.content === "string") this.text(choice, words.content, out);
     else if (Array.isArray(words.content)) this.#contentParts(choice, words.content, () => at().member("content"), out);
     const refusal = text(words.refusal);
@@ -133,10 +142,7 @@ export class AnswerEvents {
       if (part.type === "text" || part.type === "output_text") this.text(choice, text(part.text), out);
       else if (part.type === "thinking") {
         const pieces: readonly unknown[] = Array.isArray(part.thinking) ? part.thinking : [part.thinking];
-        for (const piece of pieces) {
-          const thought = isObject(piece) ? text(piece.text) : text(piece);
-          if (thought !== "") addThinking(choice, thought, out);
-        }
+        for (const piece of pieces) this.thought(choice, isObject(piece) ? text(piece.text) : text(piece), out);
       } else if (part.type === "refusal") out.push(refusalEvent(choice.index, text(part.refusal)));
       else out.push(extraEvent(choice.index, "content", at().element(i).json()));
     }
@@ -164,7 +170,7 @@ export class AnswerEvents {
   }
 
   #finish(choice: ChoiceState, word: string, wire: JsonObject, out: ChatEvent[]): void {
-    const reason = readFinishReason(word);
+    const reason = readFinishReason(word, choice.toolCalls.any);
     if (reason === undefined) {
       this.failure = new Fault(FaultReason.PROVIDER_FAILED, "The provider broke its answer off.", {
         facts: { provider: this.#input.provider, provider_code: "INTERNAL", finish_reason: word },
@@ -203,6 +209,9 @@ class ChoiceState {
   }
 }
 
+/** Thinking in this dialect has no proof. */
+const seal = { dialect: "openai" } as const;
+
 /** The deprecated single call has no index; this one no wire has. */
 const FUNCTION_CALL_INDEX = -1;
 
@@ -216,14 +225,6 @@ function text(value: unknown): string {
 /** A number that can name a choice or a call. */
 function isIndex(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 2 ** 31;
-}
-
-function addThinking(choice: ChoiceState, thought: string, out: ChatEvent[]): void {
-  if (!choice.thinking) {
-    choice.thinking = true;
-    choice.blocks++;
-  }
-  out.push(reasoningEvent(choice.index, choice.blocks - 1, thought, { dialect: "openai" }));
 }
 
 /** Name and arguments; arguments that are an object and not its text, as some servers write them, are given as their text. */

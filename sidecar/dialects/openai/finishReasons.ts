@@ -3,10 +3,12 @@ import { FinishReason } from "../../../proto/gen/outrigger/chat/v1/conversation_
 
 /**
  * The conversation's term for a provider's word. Servers that borrow the format bring words of their own; one that nobody knows is an
- * end like any other, and the word itself stands beside it. Undefined for a word that says that the answer failed.
+ * end like any other, and the word itself stands beside it. Undefined for a word that says that the answer failed. `calls`: whether the
+ * answer calls tools. This dialect's own "stop" stays what it is beside a call: that is how a call ends that the caller forced.
  */
-export function readFinishReason(word: string): FinishReason | undefined {
+export function readFinishReason(word: string, calls: boolean): FinishReason | undefined {
   if (failures.has(word)) return undefined;
+  if (calls && withoutToolReason.has(word)) return FinishReason.TOOL_CALLS;
   return byWord.get(word) ?? FinishReason.STOP;
 }
 
@@ -41,6 +43,9 @@ const byWord: ReadonlyMap<string, FinishReason> = new Map([
   ["refusal", FinishReason.CONTENT_FILTER],
   ["recitation", FinishReason.CONTENT_FILTER],
 ]);
+
+/** Words of servers that have none for an answer that calls tools. */
+const withoutToolReason: ReadonlySet<string> = new Set(["eos_token", "stop_sequence"]);
 
 /** Words with which a server breaks an answer off. */
 const failures: ReadonlySet<string> = new Set(["error", "abort", "insufficient_system_resource"]);

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { ChatEventSchema } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { cutEverywhere } from "../../../test/kit/random.ts";
+import { SseBlock } from "../../framing/sse.ts";
 import { PlainChunks } from "./plainChunk.ts";
 import { readAnswer } from "./readAnswer.ts";
 
@@ -48,10 +49,14 @@ const chunk = fc
   .record({
     words,
     index: fc.constantFrom("0", "0", "0", "1"),
+    member: fc.constantFrom("content", "content", "reasoning_content", "reasoning"),
     others: fc.constantFrom(
       "",
       "",
       "",
+      ',"content":null',
+      ',"reasoning_content":null,"reasoning":""',
+      ',"reasoning":"so"',
       ',"refusal":"no"',
       ',"tool_calls":[{"index":0,"function":{"arguments":"n"}}]',
       ',"reasoning_content":"hm"',
@@ -74,9 +79,23 @@ const chunk = fc
     end: fc.constantFrom("", "", "", "", " ", "x"),
   })
   .map(
-    ({ words, index, others, finish, behind, before, end }) =>
-      `{"id":"i",${before}"choices":[{"index":${index},"delta":{"content":${words}${others}},"finish_reason":${finish}}]${behind}}${end}`,
+    ({ words, index, member, others, finish, behind, before, end }) =>
+      `{"id":"i",${before}"choices":[{"index":${index},"delta":{"${member}":${words}${others}},"finish_reason":${finish}}]${behind}}${end}`,
   );
+
+/** A frame's JSON where it stands among other bytes. */
+function placed(json: string): [SseBlock, number, number] {
+  const bytes = Buffer.from(`é data: ${json}\n`);
+  return [new SseBlock(bytes), Buffer.byteLength("é data: "), bytes.length - 1];
+}
+
+function learn(template: PlainChunks, json: string): void {
+  template.learn(...placed(json), 0, "content");
+}
+
+function match(template: PlainChunks, json: string): string | undefined {
+  return template.match(...placed(json));
+}
 
 describe("plain chunks", () => {
   test("say the same by template as by parsing", () => {
@@ -98,16 +117,18 @@ describe("plain chunks", () => {
 
   test("fit when only the words and the padding differ", () => {
     const template = new PlainChunks();
-    expect(template.match(plain('"a"'), 0, plain('"a"').length)).toBeUndefined();
-    template.learn(plain('"a"'), 0);
+    expect(match(template, plain('"a"'))).toBeUndefined();
+    learn(template, plain('"a"'));
     for (const [text, expected] of [
       [plain('" there"'), " there"],
       [plain('"\\n\\"\\u00e9"'), '\n"é'],
       [plain('""'), ""],
+      [plain('"漢🦊é"'), "漢🦊é"],
+      [plain('"漢\\n"'), "漢\n"],
       [plain('"a"', ',"obfuscation":""'), "a"],
       [plain('"a"', ',"obfuscation":"0123456789"'), "a"],
     ] as const) {
-      expect(template.match(`data: ${text}\n`, 6, 6 + text.length)).toBe(expected);
+      expect(match(template, text)).toBe(expected);
     }
   });
 
@@ -128,14 +149,13 @@ describe("plain chunks", () => {
     "[DONE]",
   ])("do not fit: %s", (text) => {
     const template = new PlainChunks();
-    template.learn(plain('"a"'), 0);
-    expect(template.match(text, 0, text.length)).toBeUndefined();
+    learn(template, plain('"a"'));
+    expect(match(template, text)).toBeUndefined();
   });
 
   test("are given up on where every envelope is another", () => {
     const template = new PlainChunks();
-    for (let i = 0; i < 100; i++) template.learn(`{"created":${i},"choices":[{"delta":{"content":"a"}}]}`, 0);
-    const last = '{"created":99,"choices":[{"delta":{"content":"a"}}]}';
-    expect(template.match(last, 0, last.length)).toBeUndefined();
+    for (let i = 0; i < 100; i++) learn(template, `{"created":${i},"choices":[{"delta":{"content":"a"}}]}`);
+    expect(match(template, '{"created":99,"choices":[{"delta":{"content":"a"}}]}')).toBeUndefined();
   });
 });

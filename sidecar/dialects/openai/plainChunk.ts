@@ -8,11 +8,22 @@
  * the tests holds both ways to the same events.
  */
 import { JsonPlace, memberSpans } from "../../framing/json.ts";
+import type { SseBlock } from "../../framing/sse.ts";
 
-/** The template of one stream. */
+/** The member of a delta that holds the words of a plain chunk. */
+export type WordsMember = "content" | "reasoning_content" | "reasoning";
+
+/** Whether a member of a delta holds words. */
+export function isWordsMember(key: string): key is WordsMember {
+  return key === "content" || key === "reasoning_content" || key === "reasoning";
+}
+
+/** The template of one stream. All its texts have one character for each byte, as `SseBlock.units` has. */
 export class PlainChunks {
   /** The choice that the template's words belong to. */
   choice = 0;
+  /** What they are: text or thinking. */
+  member: WordsMember = "content";
   /** Up to and with the quote before the words. Empty while there is no template. */
   #before = "";
   /** From the quote behind the words on: to the end, or up to and with the quote before the padding. */
@@ -23,55 +34,61 @@ export class PlainChunks {
   #hits = 0;
 
   /**
-   * Keeps the envelope of a chunk that said nothing but words of one choice. `text` is the chunk's JSON as it stands in its frame.
-   * Streams whose envelope keeps changing are given up on, since learning costs as much as parsing.
+   * Keeps the envelope of a chunk that said nothing but words of one choice, in a member of its delta. The chunk's JSON stands in the
+   * block from `start` to `end`. Streams whose envelope keeps changing are given up on, since learning costs as much as parsing.
    */
-  learn(text: string, choice: number): void {
+  learn(block: SseBlock, start: number, end: number, choice: number, member: WordsMember): void {
     if (this.#learned > LEARNED_FREELY + this.#hits / HITS_PER_LESSON) return;
     this.#learned++;
-    const words = JsonPlace.root(text).member("choices").element(0).member("delta").member("content").span();
-    const last = memberSpans(text).at(-1);
+    const json = block.units().slice(start, end);
+    const words = JsonPlace.root(json).member("choices").element(0).member("delta").member(member).span();
+    const last = memberSpans(json).at(-1);
     this.choice = choice;
-    this.#before = text.slice(0, words.start + 1);
+    this.member = member;
+    this.#before = json.slice(0, words.start + 1);
     this.#tail = "";
-    if (last !== undefined && last.valueStart > words.end && paddings.has(last.key) && text[last.valueStart] === '"') {
-      this.#behind = text.slice(words.end - 1, last.valueStart + 1);
-      this.#tail = text.slice(last.valueEnd - 1);
+    if (last !== undefined && last.valueStart > words.end && paddings.has(last.key) && json[last.valueStart] === '"') {
+      this.#behind = json.slice(words.end - 1, last.valueStart + 1);
+      this.#tail = json.slice(last.valueEnd - 1);
     } else {
-      this.#behind = text.slice(words.end - 1);
+      this.#behind = json.slice(words.end - 1);
     }
   }
 
-  /** The words of the chunk that stands in `text` from `start` to `end`, or undefined if it must be parsed. */
-  match(text: string, start: number, end: number): string | undefined {
+  /** The words of the chunk that stands in a block from `start` to `end`, or undefined if it must be parsed. */
+  match(block: SseBlock, start: number, end: number): string | undefined {
     const before = this.#before;
     const wordsStart = start + before.length;
-    if (before === "" || wordsStart > end || text.slice(start, wordsStart) !== before) return undefined;
+    const units = block.units();
+    if (before === "" || wordsStart > end || units.slice(start, wordsStart) !== before) return undefined;
     let escaped = false;
+    let wide = false;
     let position = wordsStart;
     for (; position < end; position++) {
-      const code = text.charCodeAt(position);
-      if (code === QUOTE) break;
+      const unit = units.charCodeAt(position);
+      if (unit === QUOTE) break;
       // A control character is no JSON, which the parser will say.
-      if (code < 0x20) return undefined;
-      if (code === BACKSLASH) {
+      if (unit < 0x20) return undefined;
+      if (unit > 0x7f) wide = true;
+      else if (unit === BACKSLASH) {
         escaped = true;
         position++;
       }
     }
     const wordsEnd = position;
     position += this.#behind.length;
-    if (position > end || text.slice(wordsEnd, position) !== this.#behind) return undefined;
+    if (position > end || units.slice(wordsEnd, position) !== this.#behind) return undefined;
     if (this.#tail !== "") {
       for (; position < end; position++) {
-        const code = text.charCodeAt(position);
-        if (code === QUOTE) break;
-        if (code < 0x20 || code === BACKSLASH) return undefined;
+        const unit = units.charCodeAt(position);
+        if (unit === QUOTE) break;
+        if (unit < 0x20 || unit === BACKSLASH) return undefined;
       }
-      if (text.slice(position, end) !== this.#tail) return undefined;
+      if (units.slice(position, end) !== this.#tail) return undefined;
     } else if (position !== end) return undefined;
     this.#hits++;
-    return escaped ? unescaped(text.slice(wordsStart - 1, wordsEnd + 1)) : text.slice(wordsStart, wordsEnd);
+    if (escaped) return unescaped(block.slice(wordsStart - 1, wordsEnd + 1));
+    return wide ? block.slice(wordsStart, wordsEnd) : units.slice(wordsStart, wordsEnd);
   }
 }
 

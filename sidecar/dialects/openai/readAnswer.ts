@@ -12,7 +12,7 @@ import { isObject, type JsonObject } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { AnswerEvents } from "./answerEvents.ts";
-import { PlainChunks } from "./plainChunk.ts";
+import { isWordsMember, PlainChunks, type WordsMember } from "./plainChunk.ts";
 import { faultInAnswer, noWords, readError } from "./readFault.ts";
 
 /** Begins to read an answer. */
@@ -110,26 +110,26 @@ class StreamReader implements AnswerReader {
       if (frame.kind === "comment") out.push(heartbeatEvent());
       return true;
     }
-    // A block of nothing but ASCII is decoded once for all its frames.
-    const ascii = frame.lines === undefined ? frame.block.ascii() : undefined;
-    const text = ascii === undefined ? frame.text() : "";
-    if (frame.event === "") {
-      const words =
-        ascii === undefined ? this.#plain.match(text, 0, text.length) : this.#plain.match(ascii, frame.textStart, frame.textEnd);
+    if (frame.event === "" && frame.lines === undefined) {
+      const plain = this.#plain;
+      const words = plain.match(frame.block, frame.textStart, frame.textEnd);
       if (words !== undefined) {
-        events.text(events.choice(this.#plain.choice), words, out);
+        const choice = events.choice(plain.choice);
+        if (plain.member === "content") events.text(choice, words, out);
+        else events.thought(choice, words, out);
         return true;
       }
     }
-    return this.#chunk(frame.event, ascii?.slice(frame.textStart, frame.textEnd) ?? text, out, last);
+    return this.#chunk(frame, out, last);
   }
 
-  #chunk(name: string, text: string, out: ChatEvent[], last: boolean): boolean {
+  #chunk(frame: SseFrame, out: ChatEvent[], last: boolean): boolean {
+    const text = frame.text();
     const trimmed = text.trim();
     // The word proves nothing: errors are followed by it, too. What counts is that every choice was finished.
     if (trimmed === "[DONE]" || trimmed === "") return false;
     const wire = parseObject(trimmed);
-    if (name === "error") {
+    if (frame.event === "error") {
       const error = wire === undefined ? { ...noWords, message: trimmed } : (readError(wire) ?? readError({ error: wire }));
       this.failure = faultInAnswer(error ?? noWords);
       return false;
@@ -144,20 +144,24 @@ class StreamReader implements AnswerReader {
     events.add(wire, trimmed, "delta", out);
     this.failure = events.failure;
     const choices: readonly unknown[] = Array.isArray(wire.choices) ? wire.choices : [];
-    if (out.length === before + 1 && choices.length === 1) this.#learn(out[before], wire, text);
+    if (out.length === before + 1 && choices.length === 1) this.#learn(out[before], wire, frame);
     return choices.length > 0 || !isObject(wire.usage) || this.#input.nativeStreamUsage;
   }
 
   /** Keeps a chunk as the template if its words were all that it said, to us or to the calls that are being put together. */
-  #learn(made: ChatEvent | undefined, wire: JsonObject, text: string): void {
-    if (made?.event.case !== "text" || isObject(wire.usage)) return;
+  #learn(made: ChatEvent | undefined, wire: JsonObject, frame: SseFrame): void {
+    const event = made?.event;
+    if ((event?.case !== "text" && event?.case !== "reasoning") || isObject(wire.usage) || frame.lines !== undefined) return;
     const [choice] = wire.choices as readonly unknown[];
     if (!isObject(choice) || !isObject(choice.delta)) return;
-    const { content, ...others } = choice.delta;
-    const silent = Object.values(others).every(
-      (value) => value === null || typeof value === "string" || (Array.isArray(value) && value.length === 0),
-    );
-    if (silent && typeof content === "string") this.#plain.learn(text, made.event.value.choice);
+    let words: WordsMember | undefined;
+    for (const key of Object.keys(choice.delta)) {
+      const value = choice.delta[key];
+      const isWords = typeof value === "string" && value !== "" && isWordsMember(key);
+      if (isWords && words === undefined) words = key;
+      else if (isWords || (typeof value === "object" && value !== null && !(Array.isArray(value) && value.length === 0))) return;
+    }
+    if (words !== undefined) this.#plain.learn(frame.block, frame.textStart, frame.textEnd, event.value.choice, words);
   }
 }
 

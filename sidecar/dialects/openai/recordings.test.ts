@@ -60,13 +60,16 @@ function passedOn(recording: Recording): string {
 }
 
 const recordings = readRecordings(["openai", "openai-compatible"], ["openai.chat"]);
+/** Of servers that borrow the format, each with something that the format does not say. */
+const borrowed = readRecordings(["azure", "huggingface", "mistral", "ollama", "tgi", "vllm"], ["openai.chat"]);
 
 describe.skipIf(recordingsFolder() === undefined)(`recordings (where there are none: ${recordingsAbsent})`, () => {
   test("are as many as are known", () => {
     expect(recordings.length).toBe(18);
+    expect(borrowed.length).toBe(32);
   });
 
-  describe.each(recordings.map((recording) => ({ name: recording.name, recording })))("$name", ({ recording }) => {
+  describe.each([...recordings, ...borrowed].map((recording) => ({ name: recording.name, recording })))("$name", ({ recording }) => {
     test("means the same whole, byte by byte and at 200 random cuts", () => {
       const whole = read(recording, [recording.answer]);
       expect(differences(recording.expect, whole)).toEqual([]);

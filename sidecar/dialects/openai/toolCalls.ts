@@ -36,6 +36,11 @@ export class ToolCalls {
     this.#newId = newId;
   }
 
+  /** Whether there is any call. */
+  get any(): boolean {
+    return this.#calls.length > 0;
+  }
+
   /** Takes in a piece and adds the events that it completes. */
   add(piece: ToolCallPiece, out: ChatEvent[]): void {
     const known = this.#calls.length;
