@@ -1,9 +1,8 @@
 /** Calls a running sidecar for the commands that ask one, and turns what goes wrong into plain words. */
 import { request as httpRequest } from "node:http";
-import { type Client, Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
-import { ErrorInfoSchema } from "../../proto/gen/google/rpc/error_details_pb.ts";
-import { ChatCompletionService } from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import { type ChatClient, createChatClient, faultIn } from "../../proto/client.ts";
 import { Failure } from "./world.ts";
 
 /** Which sidecar, and as whom. */
@@ -14,7 +13,7 @@ export interface CallerOptions {
 }
 
 /** A client of the sidecar at an address. Nothing is connected until it is used. */
-export function openCaller({ address, key }: CallerOptions): Client<typeof ChatCompletionService> {
+export function openCaller({ address, key }: CallerOptions): ChatClient {
   const withKey: Interceptor = (next) => (request) => {
     if (key !== undefined) request.header.set("authorization", `Bearer ${key}`);
     return next(request);
@@ -26,16 +25,18 @@ export function openCaller({ address, key }: CallerOptions): Client<typeof ChatC
     interceptors: [withKey],
     ...(socketPath === undefined ? {} : { nodeOptions: { socketPath } }),
   });
-  return createClient(ChatCompletionService, transport);
+  return createChatClient(transport);
 }
 
 /** A failed call as a failure of the command. */
 export async function callFailure(error: unknown, address: string): Promise<Failure> {
   const failed = ConnectError.from(error);
-  const [info] = failed.findDetails(ErrorInfoSchema);
-  if (info !== undefined) {
-    const page = `docs/faults.md#${info.reason.toLowerCase()}`;
-    return new Failure(`${failed.rawMessage} (${info.reason})`, `What it means and what helps: ${page}`);
+  const told = faultIn(failed);
+  if (told !== undefined) {
+    return new Failure(
+      `${failed.rawMessage} (${told.reason})`,
+      `What it means and what helps: docs/faults.md#${told.reason.toLowerCase()}`,
+    );
   }
   if (failed.code === Code.Canceled) return new Failure("The call was cancelled.");
   if (!(await answers(address))) {

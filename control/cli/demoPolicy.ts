@@ -6,6 +6,8 @@ import { apiVersion, groupResources, type KindName, type Resource, type Resource
 export interface Found {
   /** The endpoint of the demo provider. */
   readonly demoEndpoint: string;
+  /** The names of its models. */
+  readonly demoModels: readonly string[];
   /** Rows of the provider table whose key is in the environment. */
   readonly keyed: readonly KeyedProvider[];
   /** Servers on this machine that answered, and the models that they listed. */
@@ -51,7 +53,8 @@ export function demoPolicy(found: Found): PolicyDocument[] {
       // A timeout that demo:timeout shows before anyone loses patience.
       timeouts: { first_content: "20s", between_content: "10s" },
     }),
-    document("ModelRoute", "demo", { match: { models: ["demo*"] }, targets: [{ provider: "demo" }] }),
+    // By name as well, so that whoever asks which models there are is told; the pattern takes those with settings.
+    document("ModelRoute", "demo", { match: { models: [...found.demoModels, "demo*"] }, targets: [{ provider: "demo" }] }),
     document("ModelRoute", "smart", { match: { models: ["smart"] }, targets: [{ provider: smart.provider, model: smart.model }] }),
     document("PriceBook", "demo", {
       currency: "USD",

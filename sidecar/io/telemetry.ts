@@ -19,8 +19,6 @@ export interface TelemetrySettings {
   /** One of this many calls that went well gets a line; every call that failed does. */
   readonly logOneIn: number;
   readonly version: string;
-  /** The version of Node that runs it. */
-  readonly node: string;
 }
 
 /** The places that records are put. */
@@ -48,7 +46,7 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
       messageKey: "message",
       base: null,
       formatters: { level: (label) => ({ severity: label }) },
-      timestamp: pino.stdTimeFunctions.isoTime,
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
     },
     destination,
   );
@@ -94,7 +92,7 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
     registers,
   });
   new Gauge({ name: "outrigger_build_info", help: "This build.", labelNames: ["version", "node"], registers }).set(
-    { version: settings.version, node: settings.node },
+    { version: settings.version, node: process.version },
     1,
   );
   let good = 0;

@@ -1,10 +1,9 @@
 /** `outrigger chat`: asks a running sidecar and shows the answer as it arrives. */
 import { createInterface } from "node:readline/promises";
-import { type MessageInitShape, toJson } from "@bufbuild/protobuf";
-import type { Client } from "@connectrpc/connect";
+import { toJson } from "@bufbuild/protobuf";
 import { Collector } from "../../../proto/chat.ts";
-import type { ChatCompletionService } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
-import { FinishReason, type MessageSchema, type Money, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { type ChatClient, type MessageInit, system, user } from "../../../proto/client.ts";
+import { FinishReason, type Money } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type ChatEvent, type ChatResponse, ChatResponseSchema } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { callFailure, openCaller } from "../caller.ts";
 import type { Terminal } from "../terminal.ts";
@@ -47,8 +46,8 @@ class Session {
   readonly #world: World;
   readonly #terminal: Terminal;
   readonly #options: ChatOptions;
-  readonly #client: Client<typeof ChatCompletionService>;
-  #history: MessageInitShape<typeof MessageSchema>[] = [];
+  readonly #client: ChatClient;
+  #history: MessageInit[] = [];
 
   constructor(world: World, terminal: Terminal, options: ChatOptions) {
     this.model = options.model;
@@ -61,13 +60,13 @@ class Session {
 
   /** Forgets what was said. */
   reset(): void {
-    const { system } = this.#options;
-    this.#history = system === undefined ? [] : [text(Role.SYSTEM, system)];
+    const instructions = this.#options.system;
+    this.#history = instructions === undefined ? [] : [system(instructions)];
   }
 
   /** Asks and shows. A question that fails leaves the conversation as it was. */
   async ask(prompt: string, stop: AbortController): Promise<void> {
-    const messages = [...this.#history, text(Role.USER, prompt)];
+    const messages = [...this.#history, user(prompt)];
     const answered = await this.#stream(messages, stop.signal);
     const said = answered.response.choices[0]?.message;
     if (this.#terminal.format === "table") this.#footer(answered);
@@ -76,7 +75,7 @@ class Session {
     if (said !== undefined && said.parts.length > 0) this.#history = [...messages, said];
   }
 
-  async #stream(messages: MessageInitShape<typeof MessageSchema>[], signal: AbortSignal): Promise<Answered> {
+  async #stream(messages: MessageInit[], signal: AbortSignal): Promise<Answered> {
     const { clock } = this.#world;
     const { maxTokens } = this.#options;
     const limit = maxTokens === undefined ? {} : { maxOutputTokens: BigInt(maxTokens) };
@@ -85,7 +84,7 @@ class Session {
     const startedMs = clock.monotonicMs();
     let firstMs: number | undefined;
     try {
-      for await (const { events } of this.#client.streamChatCompletion({ chat: { model: this.model, messages, ...limit } }, { signal })) {
+      for await (const events of this.#client.streamBatches({ model: this.model, messages, ...limit }, { signal })) {
         if (events.some(hasContent)) firstMs ??= clock.monotonicMs() - startedMs;
         collector.add(events);
         if (this.#terminal.format === "table") for (const event of events) view.show(event);
@@ -210,10 +209,6 @@ function machineResult({ response, firstMs, totalMs }: Answered): object {
     firstMs: firstMs === undefined ? null : rounded(firstMs),
     totalMs: rounded(totalMs),
   };
-}
-
-function text(role: Role, words: string): MessageInitShape<typeof MessageSchema> {
-  return { role, parts: [{ content: { case: "text", value: { text: words } } }] };
 }
 
 function hasContent({ event }: ChatEvent): boolean {

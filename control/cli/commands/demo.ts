@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { get } from "node:http";
 import type { PolicySource } from "../../../sidecar/main.ts";
 import { providerRows } from "../../../sidecar/providers.ts";
+import { modelNames } from "../../demo/models.ts";
 import { type DemoProvider, startDemoProvider } from "../../demo/server.ts";
 import { snapshotOf } from "../../snapshot.ts";
 import { callLines } from "../callLines.ts";
@@ -45,7 +46,13 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
       return 0;
     }
     const keyed = findKeyed(world.environment);
-    const documents = demoPolicy({ demoEndpoint: provider.endpoint, keyed, local, smart: readSmart(options.smart, keyed, local) });
+    const documents = demoPolicy({
+      demoEndpoint: provider.endpoint,
+      demoModels: modelNames,
+      keyed,
+      local,
+      smart: readSmart(options.smart, keyed, local),
+    });
     const resources = readDocuments(documents);
     const read = { resources, problems: [], root: snapshotOf(resources).root };
     const source: PolicySource = {
@@ -179,13 +186,14 @@ function providerLines(
   local: readonly LocalProvider[],
 ): ProviderLine[] {
   const routes = readDocuments(documents).routes;
-  const line = (provider: string, found: string): ProviderLine => ({
-    provider,
-    models: routes
-      .filter(({ spec }) => spec?.targets.some((target) => target.provider === provider))
-      .flatMap(({ spec }) => spec?.match?.models ?? []),
-    found,
-  });
+  const line = (provider: string, found: string): ProviderLine => {
+    const toIt = routes.filter(({ spec }) => spec?.targets.some((target) => target.provider === provider));
+    const models = toIt.flatMap(({ spec }) => spec?.match?.models ?? []);
+    const patterns = models.filter((model) => model.endsWith("*"));
+    // A name that a pattern beside it takes in says nothing more.
+    const covered = (model: string) => patterns.some((pattern) => pattern !== model && model.startsWith(pattern.slice(0, -1)));
+    return { provider, models: models.filter((model) => !covered(model)), found };
+  };
   return [
     line("demo", "built in, made up, free"),
     ...local.map(({ row }) => line(row, "answers on this machine")),

@@ -1,5 +1,5 @@
 /** `outrigger explain`: what each filter would decide about a call, from a running sidecar or from policy in files. Nothing is sent. */
-import { Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { user } from "../../../proto/client.ts";
 import { callFailure, openCaller } from "../caller.ts";
 import { listening, refuseWrong, startOrFail } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
@@ -32,15 +32,10 @@ export async function explain(world: World, terminal: Terminal, options: Explain
 }
 
 async function explainAt(terminal: Terminal, options: ExplainOptions, address: string): Promise<number> {
-  const messages = [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: options.prompt } } }] }];
   try {
-    const { chat } = await openCaller({ ...options, address }).createChatCompletion({
-      chat: { model: options.model, messages },
-      validateOnly: true,
-    });
-    const decisions = (chat?.decisions ?? []).map(({ filter, outcome, facts }) => ({ filter, outcome, facts: { ...facts } }));
-    const warnings = (chat?.warnings ?? []).map(({ code, field, message }) => ({ code, field, message }));
-    await terminal.result({ allowed: true, decisions, warnings }, decisionTable(terminal, decisions, warnings));
+    const told = await openCaller({ ...options, address }).explain({ model: options.model, messages: [user(options.prompt)] });
+    const decisions = told.map(({ filter, outcome, facts }) => ({ filter, outcome, facts: { ...facts } }));
+    await terminal.result({ allowed: true, decisions }, decisionTable(decisions));
     return 0;
   } catch (error) {
     const failure = await callFailure(error, address);
@@ -51,17 +46,15 @@ async function explainAt(terminal: Terminal, options: ExplainOptions, address: s
 }
 
 function decisionTable(
-  terminal: Terminal,
   decisions: readonly { readonly filter: string; readonly outcome: string; readonly facts: Readonly<Record<string, string>> }[],
-  warnings: readonly { readonly message: string }[],
 ): string {
   const rows = decisions.map(({ filter, outcome, facts }) => [
     filter,
     outcome,
     Object.entries(facts)
+      .filter(([, value]) => value !== "")
       .map(([name, value]) => `${name}=${value}`)
       .join(" "),
   ]);
-  const told = warnings.map(({ message }) => `${terminal.style("yellow", "warning:")} ${message}\n`).join("");
-  return `${table(["FILTER", "DECIDED", "FACTS"], rows)}${told}Nothing was sent.\n`;
+  return `${table(["FILTER", "DECIDED", "FACTS"], rows)}Nothing was sent.\n`;
 }
