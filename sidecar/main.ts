@@ -61,7 +61,10 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const clock = systemClock;
   const random = systemRandom();
   const destination = parts.log ?? pino.destination({ ...logDestination });
-  const telemetry = openTelemetry({ level: settings.logLevel, logOneIn: settings.logOneIn, version: parts.version }, destination);
+  const telemetry = openTelemetry(
+    { level: settings.logLevel, logOneIn: settings.logOneIn, version: parts.version, node: process.version },
+    destination,
+  );
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);
   const secrets = openSecrets(parts.environment, clock, (message, facts) => telemetry.log.warn(facts, message));

@@ -11,6 +11,7 @@ import {
 } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { endEvent, textEvent, textOf } from "../proto/chat.ts";
+import { Fault, FaultReason } from "../proto/fault.ts";
 import {
   ChatCompletionService,
   CreateChatCompletionRequestSchema,
@@ -307,6 +308,29 @@ describe.each([
     if (status === 415) expect(answer.headers["accept-post"]).toContain("application/grpc-web");
     expect(house.refusals).toHaveLength(1);
   });
+});
+
+test("over gRPC a fault before the first message is one block of headers that ends the stream", async () => {
+  const house = new FakeHouse(async function* () {
+    if (house.calls.length > 0) throw new Fault(FaultReason.MODEL_NOT_FOUND, "No route answers to 'small'.");
+    yield [endEvent()];
+  });
+  const opened = await openDoor(house, rpcDoor(house, { requestBytesMax, reflection: true, generic: false }));
+  try {
+    for (const [path, body] of [
+      [unary, enveloped],
+      [stream, enveloped],
+      [stream, wrap(0, Buffer.of(0xff))],
+    ] as const) {
+      const { headers, trailers } = await request2(opened.port, "POST", path, { "content-type": "application/grpc" }, body);
+      expect(headers["grpc-status"]).toMatch(/^[35]$/);
+      expect(headers["x-request-id"]).toMatch(/^id-/);
+      expect(headers["content-type"]).toBe("application/grpc");
+      expect(trailers).toEqual({});
+    }
+  } finally {
+    await opened.close();
+  }
 });
 
 /** How an answer of any wire went. */

@@ -8,7 +8,10 @@ import { openTelemetry, type TelemetrySettings } from "./telemetry.ts";
 
 function opened(changes: Partial<TelemetrySettings> = {}) {
   const lines: string[] = [];
-  const telemetry = openTelemetry({ level: "info", logOneIn: 1, version: "1.2.3", ...changes }, { write: (line) => lines.push(line) });
+  const telemetry = openTelemetry(
+    { level: "info", logOneIn: 1, version: "1.2.3", node: "v26.10.0", ...changes },
+    { write: (line) => lines.push(line) },
+  );
   const metric = async (name: string) => (await telemetry.metrics()).text.split("\n").filter((line) => line.startsWith(name));
   return { telemetry, metric, parsed: () => lines.map((line) => JSON.parse(line)), text: () => lines.join("") };
 }
@@ -90,6 +93,6 @@ describe("telemetry", () => {
 
   it("says which build it is", async () => {
     const { metric } = opened();
-    expect(await metric("outrigger_build_info{")).toEqual([`outrigger_build_info{version="1.2.3",node="${process.version}"} 1`]);
+    expect(await metric("outrigger_build_info{")).toEqual(['outrigger_build_info{version="1.2.3",node="v26.10.0"} 1']);
   });
 });

@@ -19,6 +19,8 @@ export interface TelemetrySettings {
   /** One of this many calls that went well gets a line; every call that failed does. */
   readonly logOneIn: number;
   readonly version: string;
+  /** The version of Node that runs it. */
+  readonly node: string;
 }
 
 /** The places that records are put. */
@@ -46,7 +48,7 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
       messageKey: "message",
       base: null,
       formatters: { level: (label) => ({ severity: label }) },
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: pino.stdTimeFunctions.isoTime,
     },
     destination,
   );
@@ -92,7 +94,7 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
     registers,
   });
   new Gauge({ name: "outrigger_build_info", help: "This build.", labelNames: ["version", "node"], registers }).set(
-    { version: settings.version, node: process.version },
+    { version: settings.version, node: settings.node },
     1,
   );
   let good = 0;
