@@ -21,6 +21,7 @@ describe("safeMessage", () => {
   test.each([
     "sk-proj-abcdEFGH1234567890abcdEFGH",
     "sk-abc12***************xyz9",
+    "sk-abcd****************wxyz",
     "gsk_abcdefghijklmnopqrstuvwx",
     "hf_abcdefghijklmnopqrstuvwxyz",
     "AKIAIOSFODNN7EXAMPLE",

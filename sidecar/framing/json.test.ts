@@ -170,6 +170,11 @@ describe("parseObject", () => {
     expect(errorOf(() => parseObject(text)).offset).toBe(text.length - 7);
   });
 
+  test("tells the names of one object from those of the next, however many they are", () => {
+    const many = `{${Array.from({ length: 40 }, (_, i) => `"k${i}":0`).join(",")}}`;
+    expect(Object.keys(parseObject(`{"a":${many},"b":${many},"c":[${many},${many}]}`))).toEqual(["a", "b", "c"]);
+  });
+
   test("takes 64 levels and refuses 65, without building them", () => {
     const nested = (levels: number): string => `{"a":${"[".repeat(levels - 1)}${"]".repeat(levels - 1)}}`;
     parseObject(nested(64));

@@ -201,5 +201,6 @@ describe("the limit", () => {
     for (let i = 0; i < 100; i++) expect(reader.read(bytesOf("\n\n\n\n\n\n")).tooLong).toBe(false);
     const block = reader.read(bytesOf("data: a\n\n"));
     expect(block.frames.map((frame) => frame.text())).toEqual(["a"]);
+    expect(block.bytes.length).toBeLessThan(20);
   });
 });

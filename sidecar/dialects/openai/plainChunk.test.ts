@@ -153,6 +153,14 @@ describe("plain chunks", () => {
     expect(match(template, text)).toBeUndefined();
   });
 
+  test("do not fit with anything behind a template that ends with the words' envelope", () => {
+    const template = new PlainChunks();
+    learn(template, plain('"a"', ""));
+    expect(match(template, plain('"b"', ""))).toBe("b");
+    expect(match(template, `${plain('"b"', "")}x`)).toBeUndefined();
+    expect(match(template, plain('"b"', ',"usage":{}'))).toBeUndefined();
+  });
+
   test("are given up on where every envelope is another", () => {
     const template = new PlainChunks();
     for (let i = 0; i < 100; i++) learn(template, `{"created":${i},"choices":[{"delta":{"content":"a"}}]}`);

@@ -57,7 +57,7 @@ describe("streams", () => {
   });
 
   test("keep usage that was not asked for apart from the bytes, and go on behind it", () => {
-    const all = bytes(chunk("a", "stop") + usage + ": late\n\n" + "data: [DONE]\n\n");
+    const all = bytes(`${chunk("a", "stop") + usage}: late\n\ndata: [DONE]\n\n`);
     const unasked = begin().read(all);
     expect(cases(unasked)).toEqual([["start", "text", "finish"], ["usage"], ["heartbeat"]]);
     expect(native(unasked)).toEqual([chunk("a", "stop"), "", ": late\n\n"]);

@@ -112,6 +112,28 @@ describe("streams", () => {
     expect(writing.end()).toBe("data: [DONE]\n\n");
   });
 
+  test("show usage once even where it came twice, once as an event and once among passed bytes", () => {
+    const writing = writer({ ...stream, stream_options: { include_usage: true } });
+    writing.write([start, textEvent(0, "a"), usage]);
+    writing.write(nativeBatch([stop, usage], { dialect: "openai", form: "frames", bytes: bytes("data: {}\n\n") }));
+    expect(writing.end()).toBe("data: [DONE]\n\n");
+  });
+
+  test("for callers of the deprecated form are never passed on, since calls may have come in the present one", () => {
+    const call = [start, toolCallEvent(0, 0, "c", "f", "{}"), finishEvent(0, FinishReason.TOOL_CALLS, "tool_calls")];
+    const functions = { functions: [{ name: "f" }] };
+    const frames = nativeBatch([...call], { dialect: "openai", form: "frames", bytes: bytes("data: {}\n\n") });
+    expect(chunks(writer({ ...stream, ...functions }).write(frames))).toMatchObject([
+      { choices: [{ delta: { function_call: { name: "f", arguments: "{}" } } }] },
+      { choices: [{ finish_reason: "function_call" }] },
+    ]);
+    const whole = writer(functions);
+    whole.write(nativeBatch([...call, endEvent()], { dialect: "openai", form: "body", bytes: bytes("{}") }));
+    expect(JSON.parse(String(whole.end()))).toMatchObject({
+      choices: [{ message: { function_call: { name: "f", arguments: "{}" } }, finish_reason: "function_call" }],
+    });
+  });
+
   test("give thinking with its seal in a form that comes back as it was", () => {
     const writing = writer(stream);
     const written = writing.write([
@@ -156,10 +178,9 @@ describe("streams", () => {
     const native = { $typeName: "outrigger.chat.v1.Extra" as const, dialect: "openai", path: "annotations", json: '{\n "type":\r\n"x" }' };
     const citation = event("citation", { $typeName: "outrigger.chat.v1.Citation", choice: 0, url: "", title: "", quote: "", native });
     const extra = event("extra", { $typeName: "outrigger.chat.v1.ExtraEvent", choice: 0, extra: { ...native, path: "audio" } });
-    expect(deltas(writer(stream).write([start, citation, extra]))).toMatchObject([
-      { annotations: [{ type: "x" }] },
-      { audio: { type: "x" } },
-    ]);
+    const written = writer(stream).write([start, citation, extra]);
+    expect(deltas(written)).toMatchObject([{ annotations: [{ type: "x" }] }, { audio: { type: "x" } }]);
+    expect(String(written)).toMatch(/^(?:data: [^\r\n]+\n\n){2}$/);
   });
 
   test("cite what another dialect cited by the place in the text", () => {
