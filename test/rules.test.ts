@@ -563,8 +563,9 @@ test("can fail: what is declared is used", () => {
 test("importing every file leaves nothing behind", () => {
   const files = [...texts.keys()].filter((path) => isProduct(path) && !isMain(path) && !buildSteps.has(path));
   const program = `
-    // Node itself opens a piped standard output when its HTTP modules are imported.
+    // Node itself opens piped standard streams when its HTTP modules or its process module are imported.
     await import("node:http");
+    await import("node:process");
     const before = process.getActiveResourcesInfo().length;
     for (const path of ${JSON.stringify(files.map((path) => join(root, path)))}) await import(path);
     const after = process.getActiveResourcesInfo();

@@ -35,6 +35,8 @@ function openWorld(): World {
       },
     },
     version: version(),
+    // From the sources it is a script of the package; what is built is its program.
+    command: import.meta.filename.endsWith(".ts") ? "npm run -s outrigger --" : "npx outrigger",
     stopped: () =>
       new Promise((stop) => {
         let asked = false;

@@ -13,6 +13,8 @@ export interface World {
   readonly clock: Clock;
   /** This build's version. */
   readonly version: string;
+  /** What to type to run this command again, such as `npx outrigger`. */
+  readonly command: string;
   /** Resolves when the process is asked to stop. Whoever never asks is stopped at once, as programs are. */
   stopped(): Promise<void>;
   /** That many unguessable bytes. */

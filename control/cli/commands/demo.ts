@@ -74,7 +74,7 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
     const rows = providerLines(documents, keyed, local);
     await terminal.result(
       { address: `http://${address}`, operations: `http://${opsAddress}`, demoProvider: provider.endpoint, providers: rows, smart },
-      greeting(terminal, world.version, address, opsAddress, rows, options.export),
+      greeting(terminal, world, address, opsAddress, rows, options.export),
     );
     await stopped;
     await sidecar.close();
@@ -203,7 +203,7 @@ function providerLines(
 
 function greeting(
   terminal: Terminal,
-  version: string,
+  world: Pick<World, "version" | "command">,
   address: string,
   opsAddress: string,
   rows: readonly ProviderLine[],
@@ -213,7 +213,7 @@ function greeting(
   const body = '{"model":"smart","stream":true,"messages":[{"role":"user","content":"Why is the sea salt?"}]}';
   const rpcBody = '{"chat":{"model":"smart","messages":[{"role":"ROLE_USER","parts":[{"text":{"text":"Why is the sea salt?"}}]}]}}';
   const lines = [
-    `${bold(`Outrigger ${version}`)} listens on http://${address}, operations on http://${opsAddress}`,
+    `${bold(`Outrigger ${world.version}`)} listens on http://${address}, operations on http://${opsAddress}`,
     "",
     table(
       ["PROVIDER", "MODELS", "FOUND BY"],
@@ -221,7 +221,7 @@ function greeting(
       "  ",
     ),
     bold("Ask it"),
-    '  npx outrigger chat "Why is the sea salt?"',
+    `  ${world.command} chat "Why is the sea salt?"`,
     `  curl -N http://${address}/v1/chat/completions -H 'content-type: application/json' -d '${body}'`,
     `  grpcurl -plaintext -d '${rpcBody}' ${address} outrigger.chat.v1.ChatCompletionService/StreamChatCompletion`,
     "",
