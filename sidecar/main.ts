@@ -1,6 +1,5 @@
 /** Builds one sidecar: every part is made here and handed what it needs. Nothing is decided here. */
 import { hash } from "node:crypto";
-import { type DestinationStream, pino } from "pino";
 import type { House } from "./call.ts";
 import { anthropicServer } from "./dialects/anthropic/anthropic.ts";
 import { openAiServer } from "./dialects/openai/openai.ts";
@@ -11,6 +10,7 @@ import { openAiDoor } from "./doors/openai.ts";
 import { createOps } from "./doors/ops.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
+import { type LineWriter, openLines } from "./io/lines.ts";
 import { meterLoad } from "./io/load.ts";
 import { systemRandom } from "./io/random.ts";
 import { openSecrets } from "./io/secrets.ts";
@@ -31,7 +31,7 @@ export interface SidecarParts {
   /** This build's version, for metrics and the log. */
   readonly version: string;
   /** Where log lines go; standard error unless given. */
-  readonly log?: DestinationStream;
+  readonly log?: LineWriter;
   /** The environment in which credentials are looked up. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
@@ -50,21 +50,12 @@ export interface Sidecar {
   close(): Promise<void>;
 }
 
-/**
- * Lines are gathered and written together, a second late at most: each write is handed to another thread and back, which costs more than
- * ten calls' filters. 32 KiB are some 70 lines.
- */
-const logDestination = Object.freeze({ dest: 2, sync: false, minLength: 32 * 1024, maxWrite: 64 * 1024, periodicFlush: 1000 });
-
 /** Starts a sidecar. Throws if an address cannot be listened on; then everything that was opened is closed again. */
 export async function startSidecar(settings: SidecarSettings, source: PolicySource, parts: SidecarParts): Promise<Sidecar> {
   const clock = systemClock;
   const random = systemRandom();
-  const destination = parts.log ?? pino.destination({ ...logDestination });
-  const telemetry = openTelemetry(
-    { level: settings.logLevel, logOneIn: settings.logOneIn, version: parts.version, node: process.version },
-    destination,
-  );
+  const { logLevel: level, logOneIn } = settings;
+  const telemetry = openTelemetry({ level, logOneIn, version: parts.version, node: process.version }, parts.log ?? openLines(2), clock);
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);
   const secrets = openSecrets(parts.environment, clock, (message, facts) => telemetry.log.warn(facts, message));

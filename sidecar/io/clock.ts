@@ -1,5 +1,10 @@
 import type { Clock } from "../call.ts";
 
+/** A moment in milliseconds since 1970 as text, such as 2026-11-22T08:30:00.000Z. */
+export function isoTime(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}
+
 /** The machine's own time. */
 export const systemClock: Clock = {
   monotonicMs: () => performance.now(),

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Fault, FaultReason } from "../../proto/fault.ts";
 import { FinishReason } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { makeCall } from "../../test/kit/call.ts";
+import { ManualClock } from "../../test/kit/clock.ts";
 import { Secret } from "../call.ts";
 import type { CallRecord } from "../filters/record.ts";
 import { openTelemetry, type TelemetrySettings } from "./telemetry.ts";
@@ -9,8 +10,9 @@ import { openTelemetry, type TelemetrySettings } from "./telemetry.ts";
 function opened(changes: Partial<TelemetrySettings> = {}) {
   const lines: string[] = [];
   const telemetry = openTelemetry(
-    { level: "info", logOneIn: 1, version: "1.2.3", node: "v26.10.0", ...changes },
+    { level: "info", logOneIn: 1, version: "1.2.3", node: "v26.0.0", ...changes },
     { write: (line) => lines.push(line) },
+    new ManualClock(),
   );
   const metric = async (name: string) => (await telemetry.metrics()).text.split("\n").filter((line) => line.startsWith(name));
   return { telemetry, metric, parsed: () => lines.map((line) => JSON.parse(line)), text: () => lines.join("") };
@@ -61,6 +63,54 @@ describe("telemetry", () => {
     expect(await metric("outrigger_cost_total{")).toEqual(['outrigger_cost_total{currency="USD",route="small",provider="here"} 0.0015']);
   });
 
+  it("writes a call's line in the form of all other lines, with nothing in it that is not known", () => {
+    const { telemetry, text } = opened();
+    const call = makeCall({ door: "openai" });
+    call.notes.model = 'a "quoted" name\n';
+    telemetry.write(recordOf({ call, usage: undefined, cost: undefined, firstContentMs: undefined }));
+    telemetry.log.info({ any: 1 }, "other");
+    const [line = "", other = ""] = text().split("\n");
+    expect(Object.keys(JSON.parse(line)).slice(0, 2)).toEqual(Object.keys(JSON.parse(other)).slice(0, 2));
+    expect(JSON.parse(line)).toMatchObject({ time: "2026-09-21T14:13:21.000Z", model_served: 'a "quoted" name\n', message: "call" });
+    expect(Object.keys(JSON.parse(line)).at(-1)).toBe("message");
+    expect(line).not.toMatch(/ttft|tokens|cost|null|undefined/);
+  });
+
+  it("writes nothing of a call that its level leaves out", () => {
+    const fault = new Fault(FaultReason.PROVIDER_FAILED, "broken");
+    const wrote = (level: TelemetrySettings["level"]) => {
+      const { telemetry, parsed } = opened({ level });
+      telemetry.write(recordOf());
+      telemetry.write(recordOf({ outcome: "PROVIDER_FAILED", fault }));
+      return parsed().map(({ severity }) => severity);
+    };
+    expect(wrote("info")).toEqual(["info", "warn"]);
+    expect(wrote("warn")).toEqual(["warn"]);
+    expect(wrote("error")).toEqual([]);
+    expect(wrote("silent")).toEqual([]);
+  });
+
+  it("keeps counting from one scrape to the next, apart for each door, route and provider", async () => {
+    const { telemetry, metric } = opened();
+    const anthropic = makeCall({ door: "anthropic" });
+    Object.assign(anthropic.notes, { route: "small", provider: "here" });
+    for (let scrape = 1; scrape <= 3; scrape += 1) {
+      telemetry.write(recordOf());
+      telemetry.write(recordOf());
+      telemetry.write(recordOf({ call: anthropic }));
+      expect((await metric("outrigger_requests_total{")).map((line) => line.replace(/.*door="(\w+)".* /, "$1 "))).toEqual([
+        `openai ${2 * scrape}`,
+        `anthropic ${scrape}`,
+      ]);
+      expect((await metric("outrigger_tokens_total{")).map((line) => line.replace(/.*kind="(\w+)"} /, "$1 "))).toEqual([
+        `input ${30 * scrape}`,
+        `output ${15 * scrape}`,
+      ]);
+      const [cost] = await metric("outrigger_cost_total{");
+      expect(Number(cost?.split(" ").at(-1))).toBeCloseTo(0.0045 * scrape, 9);
+    }
+  });
+
   it("never counts down, whatever a provider reports", async () => {
     const { telemetry, metric } = opened();
     telemetry.write(recordOf());
@@ -93,6 +143,6 @@ describe("telemetry", () => {
 
   it("says which build it is", async () => {
     const { metric } = opened();
-    expect(await metric("outrigger_build_info{")).toEqual(['outrigger_build_info{version="1.2.3",node="v26.10.0"} 1']);
+    expect(await metric("outrigger_build_info{")).toEqual(['outrigger_build_info{version="1.2.3",node="v26.0.0"} 1']);
   });
 });

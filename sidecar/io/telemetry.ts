@@ -4,14 +4,16 @@
  * Neither ever holds content, a credential or a caller's header: a record has none of them. Label values come from policy alone, so
  * the number of series is bounded by the policy and not by what callers send.
  */
-import { type DestinationStream, type Logger, pino } from "pino";
+import { type Logger, pino } from "pino";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { type Fault, FaultReason } from "../../proto/fault.ts";
 import { FinishReasonSchema, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { problemText } from "../../proto/resources/problem.ts";
-import type { DoorName } from "../call.ts";
+import type { Clock, DoorName } from "../call.ts";
 import type { CallRecord } from "../filters/record.ts";
 import type { Outcome } from "../policy/watch.ts";
+import { isoTime } from "./clock.ts";
+import type { LineWriter } from "./lines.ts";
 
 /** What the telemetry of one sidecar is set to. */
 export interface TelemetrySettings {
@@ -19,7 +21,7 @@ export interface TelemetrySettings {
   /** One of this many calls that went well gets a line; every call that failed does. */
   readonly logOneIn: number;
   readonly version: string;
-  /** The version of Node that runs it. */
+  /** The version of Node, for metrics. */
   readonly node: string;
 }
 
@@ -40,18 +42,22 @@ const durationBuckets = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5
 /** Times to first content in seconds: the buckets that OpenTelemetry gives for servers of models. */
 const firstContentBuckets = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
-/** Opens the places. `destination` is where log lines go. */
-export function openTelemetry(settings: TelemetrySettings, destination: DestinationStream): Telemetry {
+/** Opens the places. `lines` is where log lines go. */
+export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, clock: Clock): Telemetry {
+  const now = timeTeller(clock);
   const log = pino(
     {
       level: settings.level,
       messageKey: "message",
       base: null,
       formatters: { level: (label) => ({ severity: label }) },
-      timestamp: pino.stdTimeFunctions.isoTime,
+      timestamp: () => `,"time":"${now()}"`,
     },
-    destination,
+    lines,
   );
+  // The levels are fixed for the life of the process.
+  const writesInfo = log.isLevelEnabled("info");
+  const writesWarn = log.isLevelEnabled("warn");
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry, prefix: "outrigger_" });
@@ -98,22 +104,55 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
     1,
   );
   let good = 0;
+  const series = new Map<string, Series>();
+
+  function seriesOf(door: DoorName, route: string, provider: string): Series {
+    const key = `${door} ${route} ${provider}`;
+    let found = series.get(key);
+    if (found === undefined) {
+      const labels = Object.freeze({ door, route, provider });
+      found = { labels, answered: 0, tokens: new Map(), cost: new Map() };
+      series.set(key, found);
+    }
+    return found;
+  }
+
+  /** Brings the counters up to date. */
+  function count(): void {
+    for (const { labels, answered, tokens: kinds, cost: currencies } of series.values()) {
+      const { door, route, provider } = labels;
+      if (answered > 0) requests.inc({ door, route, provider, code: "OK", reason: "ok" }, answered);
+      for (const [kind, tokenCount] of kinds) tokens.inc({ route, provider, kind }, tokenCount);
+      for (const [currency, micros] of currencies) cost.inc({ currency, route, provider }, micros / 1e6);
+    }
+    series.clear();
+  }
+
+  /**
+   * The line of a call, as `log` would write it. There is one for each call, and `log` would take as long to write it as all filters
+   * together take for the call.
+   */
+  function writeLine(severity: "info" | "warn", record: CallRecord): void {
+    lines.write(`{"severity":"${severity}","time":"${now()}",${JSON.stringify(line(record)).slice(1, -1)},"message":"call"}\n`);
+  }
 
   return {
     log,
     write(record) {
       const { call, fault } = record;
-      const { notes } = call;
-      const where = { route: notes.route, provider: notes.provider };
-      requests.inc({ door: call.door, ...where, code: fault?.kind.code ?? "OK", reason: record.outcome });
-      duration.observe({ door: call.door, ...where }, record.totalMs / 1000);
-      if (record.firstContentMs !== undefined) firstContent.observe({ door: call.door, ...where }, record.firstContentMs / 1000);
-      if (record.usage !== undefined) countTokens(tokens, where, record.usage);
-      if (record.cost !== undefined) cost.inc({ currency: record.cost.currency, ...where }, Number(record.cost.micros) / 1e6);
+      const one = seriesOf(call.door, call.notes.route, call.notes.provider);
+      duration.observe(one.labels, record.totalMs / 1000);
+      if (record.firstContentMs !== undefined) firstContent.observe(one.labels, record.firstContentMs / 1000);
+      if (record.usage !== undefined) addTokens(one.tokens, record.usage);
+      if (record.cost !== undefined) add(one.cost, record.cost.currency, Number(record.cost.micros));
       if (record.outcome === "ok") {
+        one.answered += 1;
         good += 1;
-        if (good % settings.logOneIn === 0) log.info(line(record), "call");
-      } else log.warn(line(record), "call");
+        if (writesInfo && good % settings.logOneIn === 0) writeLine("info", record);
+      } else {
+        requests.inc({ ...one.labels, code: fault?.kind.code ?? "OK", reason: record.outcome });
+        if (writesWarn) writeLine("warn", record);
+      }
     },
     refused(door, requestId, fault) {
       requests.inc({ door, route: "", provider: "", code: fault.kind.code, reason: fault.kind.name });
@@ -131,22 +170,57 @@ export function openTelemetry(settings: TelemetrySettings, destination: Destinat
       log.error({ root, problems: outcome.problems.map(problemText), cause: cause instanceof Error ? cause.name : undefined }, kept);
     },
     async metrics() {
+      count();
       return { contentType: registry.contentType, text: await registry.metrics() };
     },
   };
 }
 
-function countTokens(counter: Counter, where: { route: string; provider: string }, usage: Usage): void {
-  const parts: readonly (readonly [string, bigint | undefined])[] = [
-    ["input", usage.inputTokens],
-    ["output", usage.outputTokens],
-    ["cached", usage.cachedInputTokens],
-    ["cache_write", usage.cacheWriteTokens],
-    ["reasoning", usage.reasoningTokens],
-  ];
-  // A provider may report nonsense; a counter only goes up.
-  for (const [kind, count] of parts) if (count !== undefined && count > 0n) counter.inc({ ...where, kind }, Number(count));
+/** What calls of one kind came to since the counters were last asked for: finding a counter by its labels costs more than adding. */
+interface Series {
+  readonly labels: Readonly<{ door: DoorName; route: string; provider: string }>;
+  /** Calls that went well. */
+  answered: number;
+  readonly tokens: Map<string, number>;
+  /** Millionths by currency. */
+  readonly cost: Map<string, number>;
 }
+
+function addTokens(sums: Map<string, number>, usage: Usage): void {
+  addCount(sums, "input", usage.inputTokens);
+  addCount(sums, "output", usage.outputTokens);
+  addCount(sums, "cached", usage.cachedInputTokens);
+  addCount(sums, "cache_write", usage.cacheWriteTokens);
+  addCount(sums, "reasoning", usage.reasoningTokens);
+}
+
+function addCount(sums: Map<string, number>, kind: string, count: bigint | undefined): void {
+  // A provider may report nonsense; a counter only goes up.
+  if (count !== undefined && count > 0n) add(sums, kind, Number(count));
+}
+
+function add(sums: Map<string, number>, key: string, value: number): void {
+  sums.set(key, (sums.get(key) ?? 0) + value);
+}
+
+/** Tells the time as text. Calls that end in the same millisecond share one text, since making it takes a microsecond. */
+function timeTeller(clock: Clock): () => string {
+  let atMs = Number.NaN;
+  let text = "";
+  return () => {
+    const nowMs = clock.wallMs();
+    if (nowMs !== atMs) {
+      atMs = nowMs;
+      text = isoTime(nowMs);
+    }
+    return text;
+  };
+}
+
+/** Why answers end, in words. */
+const finishNames: ReadonlyMap<number, string> = new Map(
+  FinishReasonSchema.values.map(({ number, localName }) => [number, localName.toLowerCase()]),
+);
 
 /** The log line of a call: metadata only. */
 function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReason, cost }: CallRecord): object {
@@ -175,7 +249,7 @@ function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReas
             cached: plain(usage.cachedInputTokens),
             reasoning: plain(usage.reasoningTokens),
           },
-    finish: FinishReasonSchema.value[finishReason]?.localName.toLowerCase(),
+    finish: finishNames.get(finishReason),
     cost: cost === undefined ? undefined : { currency: cost.currency, micros: Number(cost.micros) },
     dropped_params: notes.droppedParams.length === 0 ? undefined : notes.droppedParams,
     trace_id: call.traceparent?.split("-")[1],
