@@ -6,8 +6,8 @@
  */
 import type { Extra } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type JsonValue, RawJson } from "../../framing/json.ts";
+import type { Report } from "../report.ts";
 import { splitExtraPath } from "./extraPath.ts";
-import type { Report } from "./report.ts";
 
 /** The extras of one request. */
 export class ExtraMembers {

@@ -1,7 +1,7 @@
 /** Cache markers: requests to keep a prompt's beginning, of which this API takes at most four. */
 import type { CacheMarker } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { JsonValue } from "../../framing/json.ts";
-import type { Report } from "./report.ts";
+import type { Report } from "../report.ts";
 
 /** How many this API takes in one request. */
 const markersMax = 4;

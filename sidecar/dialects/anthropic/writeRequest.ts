@@ -8,10 +8,10 @@
 import { type ChatRequest, type Extra, type JsonSchemaFormat, ToolMode } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { JsonError, type JsonValue, memberSpans, parseObject, RawJson, stringify } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
+import { Report } from "../report.ts";
 import { closedSchema } from "./closedSchema.ts";
 import { ExtraMembers } from "./extraMembers.ts";
 import { type AnthropicModel, type AnthropicModelRow, modelTable } from "./models.ts";
-import { Report } from "./report.ts";
 import { answerToolName, type ToolNames, toolNames } from "./toolNames.ts";
 import { writeCacheMarker } from "./writeCacheMarker.ts";
 import { writeTurns } from "./writeTurns.ts";

@@ -1,6 +1,6 @@
 /** What a request could not say as it was asked: refusals, and warnings where policy lets things be left out. */
-import { Fault, FaultReason } from "../../../proto/fault.ts";
-import type { Warning } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { Fault, FaultReason } from "../../proto/fault.ts";
+import type { Warning } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
 
 /** Gathers the warnings of one request, and refuses it where it must be. */
 export class Report {
