@@ -14,6 +14,7 @@ import type { Batch } from "../../../proto/chat.ts";
 import { Fault } from "../../../proto/fault.ts";
 import { type ChatRequest, ChatRequestSchema } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { ChatEventSchema } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { validateChat } from "../../../proto/validateChat.ts";
 import { cutEverywhere } from "../../../test/kit/random.ts";
 import type { AnswerReader, ClientHalf, WrittenRequest } from "../dialect.ts";
 import { type OpenAiOptions, openAiClient, openAiServer } from "./openai.ts";
@@ -62,6 +63,8 @@ golden("reads", ({ body }) =>
   orFault(() => {
     const { request, streaming, streamUsage, native } = openAiServer.readRequest(Buffer.from(text(body)));
     expect(native).toEqual({ dialect: "openai", text: body });
+    // What this door lets in, every other part of the house may rely on.
+    expect(validateChat(request, "chat")).toEqual([]);
     return { conversation: toJson(ChatRequestSchema, request), streaming, streamUsage };
   }),
 );

@@ -5,6 +5,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Batch } from "../../../proto/chat.ts";
+import { validateChat } from "../../../proto/validateChat.ts";
 import { cutAtRandom, seededRandom } from "../../../test/kit/random.ts";
 import { memberSpans, spliceMember } from "../../framing/json.ts";
 import { openAiClient, openAiServer } from "./openai.ts";
@@ -102,6 +103,7 @@ const body = (more: Readonly<Record<string, fc.Arbitrary<string>>>): fc.Arbitrar
 /** What a provider of this dialect is sent for a body. */
 function sent(given: string, model: string): string {
   const { request, native, streaming } = openAiServer.readRequest(Buffer.from(given));
+  expect(validateChat(request, "chat")).toEqual([]);
   return String(client.writeRequest({ request, native, model, streaming, dropUnsupported: false }).body);
 }
 

@@ -15,8 +15,12 @@ export function readDataUrl(url: string): InlineMedia | undefined {
   const data = readBase64(url, comma + 1);
   // Parameters such as a charset are kept, since the provider may look at them.
   const kept = parameters.slice(0, -1).map((parameter) => `;${parameter}`);
-  return data === undefined ? undefined : { mediaType: (mediaType.trim() || "text/plain") + kept.join(""), data };
+  const type = (mediaType.trim() || "text/plain") + kept.join("");
+  return data === undefined || Buffer.byteLength(type) > MEDIA_TYPE_BYTES_MAX ? undefined : { mediaType: type, data };
 }
+
+/** The conversation's limit. */
+const MEDIA_TYPE_BYTES_MAX = 128;
 
 /** Writes bytes as a data URL. */
 export function writeDataUrl({ mediaType, data }: InlineMedia): string {

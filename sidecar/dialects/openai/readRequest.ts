@@ -497,7 +497,7 @@ class RequestReader {
     const { extras } = this.#request;
     if (extras.length === EXTRAS_MAX) throw invalid(at, `at most ${EXTRAS_MAX} members that are not part of the API`, "more");
     const { path } = at;
-    if (path.length > 1024) throw invalid(at, "member names of at most 1024 characters in all", `${path.length}`);
+    if (Buffer.byteLength(path) > 1024) throw invalid(at, "a path of at most 1024 bytes", "a longer one");
     extras.push(extra(path, at.json()));
   }
 
@@ -547,11 +547,16 @@ function given(value: unknown): boolean {
 
 function invalid(at: JsonPlace, expected: string, seen: string): Fault {
   const { path } = at;
-  return new Fault(FaultReason.REQUEST_INVALID, `Expected ${expected} at ${path} and saw ${seen}.`, {
-    field: path,
-    violations: [{ field: path, message: `must be ${expected}` }],
+  // A member's name can be as long as the request.
+  const field = path.length > PATH_SHOWN_MAX ? `${path.slice(0, PATH_SHOWN_MAX - 1)}…` : path;
+  return new Fault(FaultReason.REQUEST_INVALID, `Expected ${expected} at ${field} and saw ${seen}.`, {
+    field,
+    violations: [{ field, message: `must be ${expected}` }],
   });
 }
+
+/** Longer paths help nobody, and would stand in logs and answers. */
+const PATH_SHOWN_MAX = 200;
 
 function missing(field: string, expected: string): Fault {
   return new Fault(FaultReason.REQUEST_INVALID, `The request has no ${field}: expected ${expected}.`, {

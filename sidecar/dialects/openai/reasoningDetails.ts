@@ -23,7 +23,7 @@ export function readReasoningDetails(value: unknown): Reasoning[] | undefined {
   if (!Array.isArray(value) || value.length === 0) return undefined;
   const blocks = new Map<unknown, Reasoning>();
   for (const detail of value as readonly unknown[]) {
-    if (!isObject(detail) || typeof detail.format !== "string" || !detail.format.startsWith(FORMAT_PREFIX)) return undefined;
+    if (!isObject(detail) || typeof detail.format !== "string" || !ourFormat.test(detail.format)) return undefined;
     blocks.set(detail.index, {
       $typeName: "outrigger.chat.v1.Reasoning",
       text: typeof detail.text === "string" ? detail.text : "",
@@ -36,3 +36,5 @@ export function readReasoningDetails(value: unknown): Reasoning[] | undefined {
 }
 
 const FORMAT_PREFIX = "outrigger.";
+/** The prefix and a dialect's name. */
+const ourFormat = /^outrigger\.[a-z][a-z0-9-]{0,63}$/;

@@ -113,7 +113,9 @@ class RequestBuilder {
     if (request.tools.length > 0) root.tools = request.tools.map((tool, index) => this.#tool(tool, `tools[${index}]`));
     if (request.toolChoice !== undefined) root.tool_choice = writeToolChoice(request.toolChoice);
     // Without tools the API refuses it, and it asks for nothing.
-    if (request.tools.length > 0) root.parallel_tool_calls = request.parallelToolCalls;
+    const hasTools =
+      request.tools.length > 0 || request.extras.some(({ dialect, path }) => dialect === "openai" && path.startsWith("tools["));
+    if (hasTools) root.parallel_tool_calls = request.parallelToolCalls;
     if (request.responseFormat !== undefined) root.response_format = writeResponseFormat(request.responseFormat);
     root[maxTokensField] = request.maxOutputTokens;
     root.temperature = request.temperature;
@@ -327,15 +329,21 @@ class RequestBuilder {
       steps[1] = index;
     }
     let place: unknown = root;
-    for (const step of steps.slice(0, -1)) {
+    for (const [at, step] of steps.slice(0, -1).entries()) {
       if (typeof step === "string" && isObject(place) && !(place instanceof RawJson)) {
-        if (!Object.hasOwn(place, step) || place[step] === undefined) define(place, step, {});
+        if (!Object.hasOwn(place, step) || place[step] === undefined) {
+          const below = steps.slice(at + 1);
+          // What is not there is made, if it can be made whole: objects, or a list of this one.
+          if (!below.every((next, depth) => typeof next === "string" || (next === 0 && depth === below.length - 1))) return false;
+          define(place, step, below[0] === 0 ? [] : {});
+        }
         place = place[step];
       } else if (typeof step === "number" && Array.isArray(place)) place = place[step];
       else return false;
     }
     const last = steps.at(-1);
-    if (typeof last === "number" && Array.isArray(place) && last <= place.length) {
+    // Whole tools only: a whole message would be one that no guard has seen.
+    if (typeof last === "number" && first === "tools" && steps.length === 2 && Array.isArray(place) && last <= place.length) {
       place.splice(last, 0, value);
       return true;
     }
