@@ -323,6 +323,8 @@ class RequestBuilder {
     const steps = pathSteps(path);
     if (steps === undefined) return false;
     const [first, second] = steps;
+    // Whole tools only: a whole message would be one that no guard has seen.
+    const isTool = first === "tools" && typeof second === "number" && steps.length === 2;
     if (first === "messages" && typeof second === "number") {
       const index = this.#wireIndexes[second];
       if (index === undefined) return false;
@@ -333,17 +335,16 @@ class RequestBuilder {
       if (typeof step === "string" && isObject(place) && !(place instanceof RawJson)) {
         if (!Object.hasOwn(place, step) || place[step] === undefined) {
           const below = steps.slice(at + 1);
-          // What is not there is made, if it can be made whole: objects, or a list of this one.
-          if (!below.every((next, depth) => typeof next === "string" || (next === 0 && depth === below.length - 1))) return false;
-          define(place, step, below[0] === 0 ? [] : {});
+          // What is not there is made, if it can be made whole: objects, or the list of tools.
+          if (!below.every((next) => typeof next === "string" || (next === 0 && isTool))) return false;
+          define(place, step, isTool ? [] : {});
         }
         place = place[step];
       } else if (typeof step === "number" && Array.isArray(place)) place = place[step];
       else return false;
     }
     const last = steps.at(-1);
-    // Whole tools only: a whole message would be one that no guard has seen.
-    if (typeof last === "number" && first === "tools" && steps.length === 2 && Array.isArray(place) && last <= place.length) {
+    if (typeof last === "number" && isTool && Array.isArray(place) && last <= place.length) {
       place.splice(last, 0, value);
       return true;
     }
