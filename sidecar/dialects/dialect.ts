@@ -87,6 +87,8 @@ export interface WrittenRequest {
 export interface AnswerInput {
   readonly request: ChatRequest;
   readonly streaming: boolean;
+  /** The model's name at the provider, for answers that do not say which model gave them. */
+  readonly model: string;
   /** The route's and the provider's name, for the start event. */
   readonly route: string;
   readonly provider: string;

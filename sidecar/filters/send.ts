@@ -161,6 +161,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     this.#reader = this.#wire.client.readAnswer({
       request,
       streaming,
+      model: target?.model ?? request.model,
       route: target?.route ?? "",
       provider: this.#wire.name,
       nativeStreamUsage: this.#call.nativeStreamUsage,

@@ -23,6 +23,7 @@ export function answerInput(changes: Partial<AnswerInput> = {}): AnswerInput {
   return {
     request: chatRequest(),
     streaming: true,
+    model: "upstream-model",
     route: "main",
     provider: "there",
     nativeStreamUsage: true,

@@ -108,6 +108,7 @@ golden("answers", ({ answer, stream, nativeStreamUsage }) => {
     return client.readAnswer({
       request: fromJson(ChatRequestSchema, { model: "asked" }),
       streaming: stream === true,
+      model: "upstream-model",
       route: "route",
       provider: "provider",
       nativeStreamUsage: nativeStreamUsage === true,

@@ -147,6 +147,7 @@ function received(pieces: readonly Uint8Array[], streaming: boolean, showUsage: 
   const reader = client.readAnswer({
     request: read.request,
     streaming: read.streaming,
+    model: "upstream-model",
     route: "r",
     provider: "p",
     nativeStreamUsage: read.streamUsage,

@@ -35,6 +35,7 @@ function read(answer: string, streaming: boolean, pieces: readonly Uint8Array[] 
   const reader = client.readAnswer({
     request: ask({}),
     streaming,
+    model: "upstream-model",
     route: "r",
     provider: "p",
     nativeStreamUsage: false,

@@ -26,6 +26,7 @@ function read(pieces: readonly Uint8Array[]): unknown {
   const reader = readAnswer({
     request,
     streaming: true,
+    model: "upstream-model",
     route: "r",
     provider: "p",
     nativeStreamUsage: false,

@@ -22,6 +22,7 @@ function begin(given: Partial<AnswerInput> = {}): AnswerReader {
   return readAnswer({
     request,
     streaming: true,
+    model: "upstream-model",
     route: "r",
     provider: "p",
     nativeStreamUsage: false,

@@ -35,6 +35,7 @@ function read(
   const reader = client.readAnswer({
     request,
     streaming: recording.stream,
+    model: "upstream-model",
     route: "route",
     provider: "provider",
     nativeStreamUsage: true,
