@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ["proto/**/*.test.ts", "sidecar/**/*.test.ts", "control/**/*.test.ts", "test/**/*.test.ts"],
     exclude: ["**/node_modules/**", ...(process.env.OUTRIGGER_LONG ? [] : ["**/*.long.test.ts"])],
+    setupFiles: ["test/kit/seed.ts"],
     testTimeout: 30_000,
     // Two cores are what CI has; more workers than cores make tests on sockets slower, not faster.
     maxWorkers: 2,
