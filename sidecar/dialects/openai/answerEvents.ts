@@ -93,9 +93,9 @@ export class AnswerEvents {
   }
 
   #start(wire: JsonObject, out: ChatEvent[]): void {
-    const { newId, request, route, provider } = this.#input;
+    const { newId, model, route, provider } = this.#input;
     const created = typeof wire.created === "number" && Number.isFinite(wire.created) ? wire.created : 0;
-    out.push(startEvent(text(wire.id) || newId("chatcmpl-"), text(wire.model) || request.model, created, route, provider));
+    out.push(startEvent(text(wire.id) || newId("chatcmpl-"), text(wire.model) || model, created, route, provider));
     this.#started = true;
   }
 
