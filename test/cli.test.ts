@@ -163,6 +163,18 @@ describe("run", () => {
     expect(await running.stop()).toMatchObject({ code: 0 });
   });
 
+  test("serves on a Unix socket alone, and is asked there", async () => {
+    const path = policy("socket.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
+    const socket = join(folder, "doors.sock");
+    const running = startCommand(["run", "-f", path, "--no-listen", "--no-ops", "--socket", socket]);
+    await running.wrote("stdout", /listens on \/\S+doors\.sock\n(?!Operations)/);
+    const explained = await runCommand(["explain", "--address", `unix:${socket}`, "-m", "demo:x"]);
+    expect(explained).toMatchObject({ code: 0, stdout: expect.stringMatching(/provider=near/) });
+    expect(await running.stop()).toMatchObject({ code: 0 });
+    const nobody = await runCommand(["chat", "--address", `unix:${socket}`, "hi"]);
+    expect(nobody).toMatchObject({ code: 1, stderr: expect.stringMatching(/Nothing listens at unix:/) });
+  });
+
   test("does not start with policy that is wrong, and names the place", async () => {
     const path = policy("bad.yaml", `${consumer}---\nkind: Providr\n`);
     const ended = await runCommand(["run", "-f", path, "--port", "0", "--ops-port", "0"]);
@@ -186,7 +198,7 @@ describe("run", () => {
     server.close();
     expect(ended).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(new RegExp(`127\\.0\\.0\\.1:${portOf(server)} is in use[^]*--port`)),
+      stderr: expect.stringMatching(new RegExp(`127\\.0\\.0\\.1:${portOf(server)} is in use[\\s\\S]*--port`)),
     });
   });
 
@@ -307,6 +319,25 @@ describe("demo", () => {
     ]);
     expect(said.smart).toEqual([{ provider: "xai", model: "grok-9" }]);
     await running.stop();
+  });
+
+  test("finds a local server, and sends smart to its first model", async ({ skip }) => {
+    const server = createServer((request, response) => {
+      if (request.url === "/v1/models") response.end(JSON.stringify({ object: "list", data: [{ id: "near:1b" }, { id: "far:2b" }] }));
+      else response.writeHead(404).end();
+    });
+    const listens = await new Promise((done) => {
+      server.on("error", () => done(false));
+      // The one place where such a server is looked for, as a row of the provider table says.
+      server.listen(11_434, "127.0.0.1", () => done(true));
+    });
+    if (!listens) skip("port 11434, where a local server is looked for, is taken");
+    const { running, said } = await startDemo();
+    await running.stop();
+    server.closeAllConnections();
+    server.close();
+    expect(said.providers[1]).toEqual({ provider: "ollama", models: ["near:1b", "far:2b", "smart"], found: "answers on this machine" });
+    expect(said.smart).toEqual([{ provider: "ollama", model: "near:1b" }]);
   });
 
   test("a wrong --smart names what there is", async () => {
