@@ -1,11 +1,17 @@
 /** Log records as short lines for a person who watches, in place of the JSON that machines read. */
 import type { Terminal } from "./terminal.ts";
 
-/** Where a sidecar's log goes: each record it writes becomes a line. What is not a record is passed on as it is. */
-export function callLines(terminal: Pick<Terminal, "note" | "noteStyle">): { write(text: string): void } {
+/**
+ * Where a sidecar's log goes: each record it writes becomes a line. What is not a record is passed on as it is. `quietly` leaves out
+ * what went well and is no call, such as that policy was applied.
+ */
+export function callLines(terminal: Pick<Terminal, "note" | "noteStyle">, quietly = false): { write(text: string): void } {
   return {
     write(text) {
-      for (const line of text.split("\n")) if (line !== "") terminal.note(humanLine(line, terminal.noteStyle));
+      for (const line of text.split("\n")) {
+        if (line === "" || (quietly && isGoodNews(line))) continue;
+        terminal.note(humanLine(line, terminal.noteStyle));
+      }
     },
   };
 }
@@ -42,6 +48,11 @@ function tokens(value: unknown): string {
   if (typeof value !== "object" || value === null) return "";
   const { in: input, out: output } = value as { readonly in?: unknown; readonly out?: unknown };
   return `${String(input ?? "?")} in, ${String(output ?? "?")} out`;
+}
+
+function isGoodNews(line: string): boolean {
+  const record = read(line);
+  return record?.severity === "info" && record.message !== "call";
 }
 
 function read(line: string): Readonly<Record<string, unknown>> | undefined {

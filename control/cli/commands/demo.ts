@@ -67,7 +67,7 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
       ops: { host: options.host, port: options.opsPort },
       logLevel: options.quiet ? "silent" : "info",
     } as const;
-    const sidecar = await startOrFail(world, settings, source, callLines(terminal));
+    const sidecar = await startOrFail(world, settings, source, callLines(terminal, true));
     const address = listening(options.host, sidecar.port);
     const opsAddress = listening(options.host, sidecar.opsPort);
     const smart = documents.find((one) => one.kind === "ModelRoute" && one.metadata.name === "smart")?.spec.targets;
