@@ -1,12 +1,12 @@
 /** What the published package holds, made and unpacked as npm does it: JavaScript that runs without a build, and nothing that is not meant for it. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import manifest from "../package.json" with { type: "json" };
 
 const root = join(import.meta.dirname, "..");
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string; bin: { outrigger: string } };
 const folder = mkdtempSync(join(tmpdir(), "outrigger-package-"));
 const unpacked = join(folder, "node_modules/outrigger");
 let files: string[] = [];

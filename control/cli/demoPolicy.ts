@@ -54,8 +54,8 @@ export function demoPolicy(found: Found): PolicyDocument[] {
       timeouts: { first_content: "20s", between_content: "10s" },
     }),
     // By name as well, so that whoever asks which models there are is told; the pattern takes those with settings.
-    document("ModelRoute", "demo", { match: { models: [...found.demoModels, "demo*"] }, targets: [{ provider: "demo" }] }),
-    document("ModelRoute", "smart", { match: { models: ["smart"] }, targets: [{ provider: smart.provider, model: smart.model }] }),
+    routeDocument("demo", [...found.demoModels, "demo*"], { provider: "demo" }),
+    routeDocument("smart", ["smart"], { provider: smart.provider, model: smart.model }),
     document("PriceBook", "demo", {
       currency: "USD",
       // Invented, so that there is something to see: 0.15 and 0.60 dollars for a million tokens.
@@ -103,15 +103,27 @@ function keyedDocuments(provider: KeyedProvider, catchAll: string | undefined): 
     }),
   ];
   if (models.length > 0) {
-    documents.push(document("ModelRoute", provider.row, { match: { models: [...models] }, targets: [{ provider: provider.row }] }));
+    documents.push(routeDocument(provider.row, models, { provider: provider.row }));
   }
   return documents;
 }
 
 function localDocuments({ row, models }: LocalProvider): PolicyDocument[] {
   const documents = [document("Provider", row, { openai: { row } })];
-  if (models.length > 0) documents.push(document("ModelRoute", row, { match: { models: [...models] }, targets: [{ provider: row }] }));
+  if (models.length > 0) documents.push(routeDocument(row, models, { provider: row }));
   return documents;
+}
+
+/**
+ * A route that leaves out what a model cannot obey, and says so. Refusing is the better default for a platform; someone who tries a
+ * coding agent in the first minutes, which asks for everything, should get an answer.
+ */
+function routeDocument(
+  name: string,
+  models: readonly string[],
+  target: { readonly provider: string; readonly model?: string },
+): PolicyDocument {
+  return document("ModelRoute", name, { match: { models: [...models] }, targets: [target], unsupported_params: "UNSUPPORTED_PARAMS_DROP" });
 }
 
 function firstLocalModel(local: readonly LocalProvider[]): { provider: string; model: string } | undefined {
