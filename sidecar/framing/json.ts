@@ -270,6 +270,13 @@ export function removeMember(text: string, key: string): string {
   return text.slice(0, before === undefined ? member.keyStart : before.valueEnd) + text.slice(member.valueEnd);
 }
 
+/** Gives a top-level member another name; text without that member is returned as it is. */
+export function renameMember(text: string, key: string, name: string): string {
+  const member = memberSpans(text).find((candidate) => candidate.key === key);
+  if (member === undefined) return text;
+  return text.slice(0, member.keyStart) + JSON.stringify(name) + text.slice(skipString(text, member.keyStart));
+}
+
 /** JSON text inside a value that is written: it appears exactly as it is, so it must be valid. */
 export class RawJson {
   readonly text: string;

@@ -1,11 +1,12 @@
 /** OpenAI Chat Completions, and what is compatible with it: both halves of the dialect. */
 import type { ClientHalf, ReadRequest, ServerHalf } from "../dialect.ts";
+import type { OpenAiOptions } from "./options.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { type OpenAiRequest, readRequest } from "./readRequest.ts";
 import { writeAnswer } from "./writeAnswer.ts";
 import { writeFault } from "./writeFault.ts";
-import { type OpenAiOptions, writeRequest } from "./writeRequest.ts";
+import { requestWriter } from "./writeRequest.ts";
 
 export type { OpenAiOptions };
 
@@ -21,7 +22,7 @@ export const openAiServer: ServerHalf = Object.freeze({
 export function openAiClient(options: OpenAiOptions): ClientHalf {
   return Object.freeze({
     dialect: "openai",
-    writeRequest: (input) => writeRequest(input, options),
+    writeRequest: requestWriter(options),
     readAnswer,
     readFault,
   } satisfies ClientHalf);

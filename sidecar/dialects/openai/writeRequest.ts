@@ -6,6 +6,7 @@
  */
 import { Fault, FaultReason } from "../../../proto/fault.ts";
 import {
+  type CacheMarker,
   type ChatRequest,
   type Media,
   type Message,
@@ -18,32 +19,43 @@ import {
   type ToolResult,
 } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { Warning } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import { isObject, type JsonValue, pathSteps, RawJson, spliceMember, spliceMembers, stringify } from "../../framing/json.ts";
+import {
+  isObject,
+  type JsonValue,
+  memberSpans,
+  pathSteps,
+  RawJson,
+  removeMember,
+  renameMember,
+  spliceMember,
+  spliceMembers,
+  stringify,
+} from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
+import { nearestEffort } from "./efforts.ts";
 import { audioFormat, writeBase64, writeDataUrl } from "./media.ts";
+import type { OpenAiOptions } from "./options.ts";
+import { isPassable } from "./passable.ts";
+import { pathWriter } from "./path.ts";
+import { toolCallIds } from "./toolCallIds.ts";
 
-/** What is particular to an endpoint that speaks this dialect. */
-export interface OpenAiOptions {
-  /** The field that limits the answer. */
-  readonly maxTokensField: "max_completion_tokens" | "max_tokens";
-  /** Whether the developer role is known; where not, it is sent as system. */
-  readonly developerRole: boolean;
-  /** Whether usage in streams can be asked for. */
-  readonly streamUsage: boolean;
+/**
+ * Makes what writes requests to an endpoint. It throws a fault with reason `PARAMETER_UNSUPPORTED` for what cannot be carried, unless
+ * that may be dropped.
+ */
+export function requestWriter(options: OpenAiOptions): (input: RequestInput) => WrittenRequest {
+  const pathOf = pathWriter(options, "/chat/completions");
+  return function writeRequest(input) {
+    const { native, request, streaming, model } = input;
+    const headers = streaming ? streamHeaders : bodyHeaders;
+    const path = pathOf(model);
+    if (native?.dialect === "openai" && isPassable(request, options)) {
+      return { path, headers, body: nativeBody(native.text, input, options), warnings: [] };
+    }
+    const builder = new RequestBuilder(input, options);
+    return { path, headers, body: builder.body(), warnings: builder.warnings };
+  };
 }
-
-/** Writes a request. Throws a fault with reason `PARAMETER_UNSUPPORTED` for what cannot be carried, unless that may be dropped. */
-export function writeRequest(input: RequestInput, options: OpenAiOptions): WrittenRequest {
-  const { native, request, streaming } = input;
-  const headers = streaming ? streamHeaders : bodyHeaders;
-  if (native?.dialect === "openai" && !hasForeignThinking(request)) {
-    return { path: PATH, headers, body: nativeBody(native.text, input, options), warnings: [] };
-  }
-  const builder = new RequestBuilder(input, options);
-  return { path: PATH, headers, body: builder.body(), warnings: builder.warnings };
-}
-
-const PATH = "/chat/completions";
 
 /** Identity: a compressed stream is delivered in lumps, and the bytes are to be passed on as they are. */
 const bodyHeaders: readonly string[] = Object.freeze([
@@ -63,18 +75,6 @@ const streamHeaders: readonly string[] = Object.freeze([
   "identity",
 ]);
 
-/**
- * Whether the history holds thinking of another dialect, which a caller of this one gives back in a member that only we know. Providers
- * refuse members that they do not know, so such a request is written anew.
- */
-function hasForeignThinking(request: ChatRequest): boolean {
-  return request.messages.some(
-    (message) =>
-      message.role === Role.ASSISTANT &&
-      message.parts.some(({ content }) => content.case === "reasoning" && content.value.dialect !== "openai"),
-  );
-}
-
 function nativeBody(text: string, input: RequestInput, options: OpenAiOptions): string {
   const edits = new Map<string, (current: string | undefined) => string>();
   if (input.model !== input.request.model) edits.set("model", () => JSON.stringify(input.model));
@@ -83,7 +83,23 @@ function nativeBody(text: string, input: RequestInput, options: OpenAiOptions): 
       spliceMember(current === undefined || current === "null" ? "{}" : current, ["include_usage"], "true"),
     );
   }
-  return edits.size === 0 ? text : spliceMembers(text, edits);
+  const edited = edits.size === 0 ? text : spliceMembers(text, edits);
+  const asked = input.streaming && !options.streamUsage ? removeMember(edited, "stream_options") : edited;
+  return input.request.maxOutputTokens === undefined ? asked : withLimitIn(options.maxTokensField, asked);
+}
+
+/**
+ * The limit on the answer in the field that the endpoint knows. Of a caller that gives both limits the newer one holds, where only the
+ * older can be sent; the endpoint that knows the newer one has its own say.
+ */
+function withLimitIn(field: OpenAiOptions["maxTokensField"], text: string): string {
+  const other = field === "max_tokens" ? "max_completion_tokens" : "max_tokens";
+  if (!text.includes(`"${other}"`)) return text;
+  const members = memberSpans(text);
+  const isGiven = (key: string): boolean => members.some((member) => member.key === key && !text.startsWith("null", member.valueStart));
+  if (!isGiven(other)) return text;
+  if (!isGiven(field) || field === "max_tokens") return renameMember(removeMember(text, field), other, field);
+  return text;
 }
 
 /** An object or list under construction. Members whose names come from outside are added with `define` only. */
@@ -96,34 +112,36 @@ class RequestBuilder {
   readonly #messages: Wire[] = [];
   /** Where each message of the conversation begins among the wire's: one can become several. */
   readonly #wireIndexes: number[] = [];
+  /** The ids to send for calls whose own do not fit. */
+  readonly #callIds: ReadonlyMap<string, string> | undefined;
 
   constructor(input: RequestInput, options: OpenAiOptions) {
     this.#input = input;
     this.#options = options;
+    const { toolCallIdLength = 0 } = options;
+    if (toolCallIdLength > 0) this.#callIds = toolCallIds(input.request, toolCallIdLength);
   }
 
   body(): string {
     const { request, model, streaming } = this.#input;
-    const { maxTokensField, streamUsage } = this.#options;
+    const { maxTokensField, streamUsage, topK, wholeTopP, seedField = "seed" } = this.#options;
     request.messages.forEach((message, index) => {
       this.#wireIndexes.push(this.#messages.length);
       this.#message(message, `messages[${index}]`);
     });
     const root: Wire = { model, messages: this.#messages };
-    if (request.tools.length > 0) root.tools = request.tools.map((tool, index) => this.#tool(tool, `tools[${index}]`));
-    if (request.toolChoice !== undefined) root.tool_choice = writeToolChoice(request.toolChoice);
-    // Without tools the API refuses it, and it asks for nothing.
-    const hasTools =
-      request.tools.length > 0 || request.extras.some(({ dialect, path }) => dialect === "openai" && path.startsWith("tools["));
-    if (hasTools) root.parallel_tool_calls = request.parallelToolCalls;
-    if (request.responseFormat !== undefined) root.response_format = writeResponseFormat(request.responseFormat);
+    this.#tools(root);
+    if (request.responseFormat !== undefined) {
+      root.response_format = (this.#options.jsonForm === "value" ? writeJsonValueFormat : writeResponseFormat)(request.responseFormat);
+    }
     root[maxTokensField] = request.maxOutputTokens;
     root.temperature = request.temperature;
-    root.top_p = request.topP;
-    if (request.topK !== undefined) this.#lose("top_k", "the API has no such parameter");
+    if (wholeTopP !== false || request.topP === undefined || request.topP < 1) root.top_p = request.topP;
+    if (topK === true) root.top_k = request.topK;
+    else if (request.topK !== undefined) this.#lose("top_k", "the API has no such parameter");
     if (request.stop.length > 0) root.stop = request.stop;
     root.n = request.n;
-    root.seed = request.seed;
+    root[seedField] = request.seed;
     root.presence_penalty = request.presencePenalty;
     root.frequency_penalty = request.frequencyPenalty;
     if (Object.keys(request.logitBias).length > 0) root.logit_bias = request.logitBias;
@@ -147,11 +165,43 @@ class RequestBuilder {
     return stringify(root as JsonValue);
   }
 
+  #tools(root: Wire): void {
+    const { tools, toolChoice, parallelToolCalls, extras } = this.#input.request;
+    const { toolChoice: chosen = "named", requiredWord = "required" } = this.#options;
+    const choice = toolChoice?.choice;
+    const isNone = choice?.case === "mode" && choice.value === ToolMode.NONE;
+    const written = tools.map((tool, index) => this.#tool(tool, `tools[${index}]`));
+    if (chosen === "none") {
+      // To offer none is how a server that knows no choice is kept from calling any.
+      if (tools.length > 0 && !isNone) root.tools = written;
+      if (choice?.case === "tool" || choice?.value === ToolMode.REQUIRED) {
+        this.#lose("tool_choice", "the server leaves it to the model whether it calls a tool");
+      }
+    } else if (chosen === "modes" && choice?.case === "tool") {
+      const index = tools.findIndex(({ name }) => name === choice.value);
+      const only = written[index];
+      if (only === undefined) this.#lose("tool_choice", `there is no tool ${JSON.stringify(choice.value)} among the tools`);
+      root.tools = only === undefined ? written : [only];
+      if (only !== undefined) root.tool_choice = requiredWord;
+    } else {
+      if (tools.length > 0) root.tools = written;
+      if (toolChoice !== undefined) root.tool_choice = writeToolChoice(toolChoice, requiredWord);
+    }
+    // Without tools the API refuses it, and it asks for nothing.
+    const hasTools = root.tools !== undefined || extras.some(({ dialect, path }) => dialect === "openai" && path.startsWith("tools["));
+    if (hasTools) root.parallel_tool_calls = parallelToolCalls;
+  }
+
   #effort({ reasoning }: ChatRequest): string | undefined {
     if (reasoning === undefined) return undefined;
     const { amount, thinking } = reasoning;
     if (amount.case === "budgetTokens") this.#lose("reasoning.budget_tokens", "the API takes a word of effort and no number of tokens");
-    const effort = amount.case === "effort" ? amount.value : undefined;
+    const asked = amount.case === "effort" ? amount.value : undefined;
+    const effort = asked === undefined ? undefined : nearestEffort(asked, this.#options.reasoningEfforts ?? []);
+    if (effort !== asked) {
+      const message = `The effort ${asked} was sent as ${effort}: the model ${this.#input.model} does not know it.`;
+      this.warnings.push({ $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_CHANGED", field: "reasoning.effort", message });
+    }
     if (thinking === false && effort !== "none")
       this.#lose("reasoning.thinking", "the API cannot switch thinking off apart from its effort");
     return effort;
@@ -182,9 +232,9 @@ class RequestBuilder {
     const parts: JsonValue[] = [];
     message.parts.forEach((part, index) => {
       const at = `${path}.parts[${index}]`;
-      this.#loseCache(part, at);
-      if (part.content.case === "toolResult") this.#messages.push(named(message, this.#toolResult(part.content.value, at)));
-      else {
+      if (part.content.case === "toolResult") {
+        this.#messages.push(named(message, this.#toolResult(part.content.value, this.#marked(part.cache, at), at)));
+      } else {
         const written = this.#part(part, at);
         if (written !== undefined) parts.push(written);
       }
@@ -193,21 +243,28 @@ class RequestBuilder {
     if (!onlyResults) this.#messages.push(named(message, { role, content: plainContent(parts) }));
   }
 
-  #toolResult(result: ToolResult, path: string): Wire {
+  /** `marker`: of the whole result, which ends with its last text. */
+  #toolResult(result: ToolResult, marker: Marker, path: string): Wire {
     const parts: JsonValue[] = [];
     result.parts.forEach((part, index) => {
       const at = `${path}.tool_result.parts[${index}]`;
-      this.#loseCache(part, at);
-      if (part.content.case === "text") parts.push({ type: "text", text: part.content.value.text });
+      const ownMarker = this.#marked(part.cache, at);
+      const markers = index === result.parts.length - 1 ? { ...marker, ...ownMarker } : ownMarker;
+      if (part.content.case === "text") parts.push({ type: "text", text: part.content.value.text, ...markers });
       else if (part.content.case === "extra" && part.content.value.dialect === "openai") parts.push(rawJson(part.content.value.json, at));
       else this.#lose(at, "results of tools are text in this API");
     });
     // The API has no mark for a failed tool, so the model must read it.
     if (result.isError) parts.unshift({ type: "text", text: "Error: " });
-    return { role: "tool", tool_call_id: result.toolCallId, content: joinedText(parts) ?? parts };
+    return { role: "tool", tool_call_id: this.#callId(result.toolCallId), content: joinedText(parts) ?? parts };
+  }
+
+  #callId(id: string): string {
+    return this.#callIds?.get(id) ?? id;
   }
 
   #assistant(message: Message, path: string): void {
+    const { thinking: member = "reasoning_content" } = this.#options;
     const parts: JsonValue[] = [];
     const calls: JsonValue[] = [];
     let thinking = "";
@@ -215,15 +272,18 @@ class RequestBuilder {
     message.parts.forEach((part, index) => {
       const at = `${path}.parts[${index}]`;
       const { content } = part;
-      this.#loseCache(part, at);
       switch (content.case) {
         case "reasoning":
-          if (content.value.dialect === "openai") thinking += content.value.text;
-          else foreign = true;
+          this.#unmarkable(part, at);
+          if (content.value.dialect !== "openai") foreign = true;
+          else if (member === "parts") {
+            parts.push({ type: "thinking", thinking: [{ type: "text", text: content.value.text }], closed: true });
+          } else thinking += content.value.text;
           break;
         case "toolCall": {
+          this.#unmarkable(part, at);
           const { id, name, argumentsJson } = content.value;
-          calls.push({ id, type: "function", function: { name, arguments: argumentsJson || "{}" } });
+          calls.push({ id: this.#callId(id), type: "function", function: { name, arguments: argumentsJson || "{}" } });
           break;
         }
         case "text":
@@ -249,24 +309,26 @@ class RequestBuilder {
     if (parts.length > 0) wire.content = joinedText(parts) ?? parts;
     // Null is right beside calls, and an error without them.
     else wire.content = calls.length > 0 ? null : "";
-    if (thinking !== "") wire.reasoning_content = thinking;
+    if (thinking !== "" && member === "none") this.#warn(`${path}.reasoning`, "the API takes no thinking back");
+    else if (thinking !== "") wire[member] = thinking;
     if (calls.length > 0) wire.tool_calls = calls;
     this.#messages.push(named(message, wire));
   }
 
   #part(part: Part, path: string): JsonValue | undefined {
     const { content } = part;
+    const marker = this.#marked(part.cache, path);
     switch (content.case) {
       case "text":
-        return { type: "text", text: content.value.text };
+        return { type: "text", text: content.value.text, ...marker };
       case "refusal":
-        return { type: "refusal", refusal: content.value.text };
+        return { type: "refusal", refusal: content.value.text, ...marker };
       case "image":
-        return this.#image(content.value, path);
+        return this.#image(content.value, path, marker);
       case "audio":
-        return this.#audio(content.value, path);
+        return this.#audio(content.value, path, marker);
       case "file":
-        return this.#file(content.value, path);
+        return this.#file(content.value, path, marker);
       case "extra":
         if (content.value.dialect === "openai") return rawJson(content.value.json, path);
         this.#lose(path, "it belongs to another API");
@@ -277,34 +339,38 @@ class RequestBuilder {
     }
   }
 
-  #image({ source, mediaType, detail }: Media, path: string): JsonValue | undefined {
+  #image({ source, mediaType, detail }: Media, path: string, marker: Marker): JsonValue | undefined {
     const more = { detail: detail === "" ? undefined : detail };
-    if (source.case === "url") return { type: "image_url", image_url: { url: source.value, ...more } };
-    if (source.case === "data") return { type: "image_url", image_url: { url: writeDataUrl({ mediaType, data: source.value }), ...more } };
+    if (source.case === "url") return { type: "image_url", image_url: { url: source.value, ...more }, ...marker };
+    if (source.case === "data") {
+      return { type: "image_url", image_url: { url: writeDataUrl({ mediaType, data: source.value }), ...more }, ...marker };
+    }
     this.#lose(path, "the API takes pictures by address or by value, not by an uploaded file's name");
     return undefined;
   }
 
-  #audio({ source, mediaType }: Media, path: string): JsonValue | undefined {
+  #audio({ source, mediaType }: Media, path: string, marker: Marker): JsonValue | undefined {
     const format = audioFormat(mediaType);
     if (source.case === "data" && format !== undefined) {
-      return { type: "input_audio", input_audio: { data: writeBase64(source.value), format } };
+      return { type: "input_audio", input_audio: { data: writeBase64(source.value), format }, ...marker };
     }
     this.#lose(path, "the API takes sounds by value only");
     return undefined;
   }
 
-  #file({ source, mediaType, filename }: Media, path: string): JsonValue | undefined {
+  #file({ source, mediaType, filename }: Media, path: string, marker: Marker): JsonValue | undefined {
     const more = { filename: filename === "" ? undefined : filename };
-    if (source.case === "fileId") return { type: "file", file: { file_id: source.value, ...more } };
-    if (source.case === "data") return { type: "file", file: { file_data: writeDataUrl({ mediaType, data: source.value }), ...more } };
+    if (source.case === "fileId") return { type: "file", file: { file_id: source.value, ...more }, ...marker };
+    if (source.case === "data") {
+      return { type: "file", file: { file_data: writeDataUrl({ mediaType, data: source.value }), ...more }, ...marker };
+    }
     this.#lose(path, "the API takes documents by value or by an uploaded file's name, not by address");
     return undefined;
   }
 
   #tool(tool: Tool, path: string): JsonValue {
-    if (tool.cache !== undefined) this.#lose(`${path}.cache`, "the API has no cache markers");
     return {
+      ...this.#marked(tool.cache, path),
       type: "function",
       function: {
         name: tool.name,
@@ -354,8 +420,22 @@ class RequestBuilder {
     return true;
   }
 
-  #loseCache(part: Part, path: string): void {
-    if (part.cache !== undefined) this.#lose(`${path}.cache`, "the API has no cache markers");
+  /**
+   * A marker for the prompt cache as a member of what it marks. Where there is no such member it is reported and never refused: the
+   * answer is the same without it.
+   */
+  #marked(cache: CacheMarker | undefined, path: string): Marker {
+    if (cache === undefined) return noMarker;
+    if (this.#options.cacheMarkers === true) {
+      return { cache_control: cache.ttl === "" ? { type: "ephemeral" } : { type: "ephemeral", ttl: cache.ttl } };
+    }
+    this.#warn(`${path}.cache`, "the API has no cache markers");
+    return noMarker;
+  }
+
+  /** Reports a marker on what has no place for one. */
+  #unmarkable({ cache }: Part, path: string): void {
+    if (cache !== undefined) this.#warn(`${path}.cache`, "the API has no place for a cache marker here");
   }
 
   /** Refuses what cannot be carried, or reports it. */
@@ -379,6 +459,11 @@ class RequestBuilder {
     });
   }
 }
+
+/** A marker for the prompt cache, or nothing, to be a member of what it marks. */
+type Marker = { readonly cache_control?: JsonValue };
+
+const noMarker: Marker = Object.freeze({});
 
 /** Adds a member whose name came from outside: an assignment to `__proto__` would do something else. */
 function define(object: object, key: string, value: unknown): void {
@@ -410,13 +495,13 @@ function plainContent(parts: readonly JsonValue[]): JsonValue {
 function joinedText(parts: readonly JsonValue[]): string | undefined {
   let joined = "";
   for (const part of parts) {
-    if (!isObject(part) || part.type !== "text" || typeof part.text !== "string") return undefined;
+    if (!isObject(part) || part.type !== "text" || typeof part.text !== "string" || part.cache_control !== undefined) return undefined;
     joined += part.text;
   }
   return joined;
 }
 
-function writeToolChoice({ choice }: ToolChoice): JsonValue | undefined {
+function writeToolChoice({ choice }: ToolChoice, requiredWord: string): JsonValue | undefined {
   if (choice.case === "tool") return { type: "function", function: { name: choice.value } };
   switch (choice.value) {
     case ToolMode.AUTO:
@@ -424,10 +509,17 @@ function writeToolChoice({ choice }: ToolChoice): JsonValue | undefined {
     case ToolMode.NONE:
       return "none";
     case ToolMode.REQUIRED:
-      return "required";
+      return requiredWord;
     default:
       return undefined;
   }
+}
+
+/** JSON by schema for servers whose formats have one, and a value for it; any object is a schema, too. */
+function writeJsonValueFormat({ format }: ResponseFormat): JsonValue | undefined {
+  if (format.case === "jsonObject") return { type: "json", value: { type: "object" } };
+  if (format.case !== "jsonSchema") return undefined;
+  return { type: "json", value: rawJson(format.value.schemaJson, "response_format.json_schema.schema_json") };
 }
 
 function writeResponseFormat({ format }: ResponseFormat): JsonValue | undefined {
