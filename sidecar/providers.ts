@@ -5,6 +5,9 @@
  * do, never who it is. Policy can override every property here.
  */
 
+import type { Capability } from "./dialects/capabilities.ts";
+import type { OpenAiOptions } from "./dialects/openai/openai.ts";
+
 /** What is known of an endpoint. */
 export interface ProviderRow {
   /** The dialect it speaks. */
@@ -22,12 +25,52 @@ export interface ProviderRow {
   readonly developerRole: boolean;
   /** Of the OpenAI dialect: whether usage in streams can be asked for. */
   readonly streamUsage: boolean;
+  /** Of the OpenAI dialect: what else is particular; what is left out is as the format has it. */
+  readonly openai?: Omit<OpenAiOptions, "maxTokensField" | "developerRole" | "streamUsage">;
+  /** What becomes of single parameters, for some models or for all; what is not here is supported. */
+  readonly capabilities?: readonly Capability[];
   /** Model names by which the endpoint can be recognised, for routes that are made without a policy. */
   readonly modelPatterns: readonly string[];
 }
 
 const bearer = { keyHeader: "authorization", keyPrefix: "Bearer " } as const;
+const apiKey = { keyHeader: "api-key", keyPrefix: "" } as const;
 const compatible = { dialect: "openai", ...bearer, maxTokensField: "max_tokens", developerRole: false, streamUsage: true } as const;
+
+/** Rows that say of several parameters the same. */
+function all(parameters: readonly string[], support: Capability["support"], how: string, models?: string): Capability[] {
+  return parameters.map((parameter) => ({ parameter, support, how, ...(models === undefined ? {} : { models }) }));
+}
+
+const sampling = ["temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs"];
+const noSampling = "it reasons, and samples in its own way";
+/**
+ * Of OpenAI's models, wherever they are served. A later member of a family takes more than an earlier one or other things, so patterns
+ * name the members that are known and nothing is guessed of new ones.
+ */
+const openAiModels: readonly Capability[] = [
+  ...all(sampling, "mapped", "", "gpt-5-chat*"),
+  ...["o1*", "o3*", "o4*", "gpt-5", "gpt-5-*"].flatMap((models) => all(sampling, "unsupported", noSampling, models)),
+  ...all(["stop"], "unsupported", "it takes no texts to stop at", "o3*"),
+  ...all(["stop"], "unsupported", "it takes no texts to stop at", "o4*"),
+];
+
+const oneAnswer = all(["n"], "unsupported", "there is one answer to a call");
+
+/** Servers that hand a request to engines of their own, and take what these engines know beside the format. */
+const engine = { ...compatible, keyVariable: undefined, modelPatterns: [], openai: { topK: true } } as const;
+
+const azureOpenAi = {
+  dialect: "openai",
+  endpoint: "",
+  keyVariable: "AZURE_OPENAI_API_KEY",
+  ...apiKey,
+  maxTokensField: "max_completion_tokens",
+  developerRole: true,
+  streamUsage: true,
+  capabilities: openAiModels,
+  modelPatterns: [],
+} as const;
 
 /** The rows, by name. */
 export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze({
@@ -39,6 +82,8 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_completion_tokens",
     developerRole: true,
     streamUsage: true,
+    openai: { thinking: "none" },
+    capabilities: openAiModels,
     modelPatterns: ["gpt-*", "o1*", "o3*", "o4*", "chatgpt-*"],
   },
   anthropic: {
@@ -58,15 +103,111 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     keyVariable: undefined,
     modelPatterns: [],
   },
+  // Deployments: the path names the deployment. Asking for usage in streams needs a version of the API from 2024-09-01-preview on.
+  azure: {
+    ...azureOpenAi,
+    openai: { pathPrefix: "/openai/deployments/{model}", query: { "api-version": "2024-10-21" }, thinking: "none" },
+  },
+  // The address without versions, on the same hosts: the model is the deployment.
+  "azure-v1": { ...azureOpenAi, openai: { pathPrefix: "/openai/v1", thinking: "none" } },
+  // Models of every maker. The server refuses members that it does not know, unless a header says otherwise.
+  "azure-models": {
+    ...azureOpenAi,
+    maxTokensField: "max_tokens",
+    developerRole: false,
+    openai: { pathPrefix: "/models", query: { "api-version": "2024-05-01-preview" }, thinking: "none" },
+  },
+  mistral: {
+    ...compatible,
+    endpoint: "https://api.mistral.ai/v1",
+    keyVariable: "MISTRAL_API_KEY",
+    // Usage comes in every stream, and the question is refused.
+    streamUsage: false,
+    openai: {
+      strictMembers: true,
+      requiredWord: "any",
+      toolCallIdLength: 9,
+      thinking: "parts",
+      seedField: "random_seed",
+      reasoningEfforts: ["none", "high"],
+    },
+    capabilities: [
+      ...all(["logprobs", "logit_bias", "user", "service_tier"], "unsupported", "the API has no such parameter"),
+      ...all(["top_k"], "unsupported", "the API has no such parameter"),
+      ...all(["seed"], "mapped", "random_seed"),
+      ...all(["reasoning"], "emulated", "none or high, whichever is nearer"),
+      ...all(["safe_prompt", "prompt_mode", "prompt_cache_key", "prediction", "messages[].prefix"], "mapped", ""),
+    ],
+    modelPatterns: ["mistral-*", "ministral-*", "codestral-*", "magistral-*", "devstral-*", "pixtral-*", "open-mistral-*"],
+  },
+  huggingface: {
+    ...compatible,
+    endpoint: "https://router.huggingface.co/v1",
+    keyVariable: "HF_TOKEN",
+    // Whoever answers, answers in its own way: what only some of them take is not sent.
+    openai: { thinking: "none" },
+    modelPatterns: [],
+  },
+  tgi: {
+    ...compatible,
+    endpoint: "",
+    keyVariable: undefined,
+    openai: { thinking: "none", wholeTopP: false, jsonForm: "value" },
+    capabilities: [
+      ...oneAnswer,
+      ...all(["logit_bias", "reasoning", "parallel_tool_calls"], "unsupported", "the server ignores it"),
+      ...all(["response_format.json_object", "response_format.json_schema"], "emulated", "a grammar made of the schema"),
+    ],
+    modelPatterns: [],
+  },
+  vllm: { ...engine, endpoint: "" },
+  sglang: { ...engine, endpoint: "" },
+  llamacpp: { ...engine, endpoint: "", capabilities: oneAnswer },
+  gpustack: { ...engine, endpoint: "", keyVariable: "GPUSTACK_API_KEY" },
+  lmstudio: { ...engine, endpoint: "http://127.0.0.1:1234/v1", capabilities: oneAnswer },
   ollama: {
     ...compatible,
     endpoint: "http://127.0.0.1:11434/v1",
     keyVariable: undefined,
+    openai: { thinking: "reasoning", toolChoice: "none" },
+    capabilities: [
+      ...oneAnswer,
+      ...all(["logit_bias", "parallel_tool_calls"], "unsupported", "the server ignores it"),
+      ...all(["tool_choice"], "emulated", "none offers no tools; that one must be called cannot be said"),
+    ],
     modelPatterns: [],
   },
-  groq: { ...compatible, endpoint: "https://api.groq.com/openai/v1", keyVariable: "GROQ_API_KEY", modelPatterns: [] },
+  groq: {
+    ...compatible,
+    endpoint: "https://api.groq.com/openai/v1",
+    keyVariable: "GROQ_API_KEY",
+    openai: { thinking: "reasoning" },
+    capabilities: [...oneAnswer, ...all(["logprobs", "logit_bias"], "unsupported", "the API has no such parameter")],
+    modelPatterns: [],
+  },
   deepseek: { ...compatible, endpoint: "https://api.deepseek.com/v1", keyVariable: "DEEPSEEK_API_KEY", modelPatterns: ["deepseek-*"] },
-  xai: { ...compatible, endpoint: "https://api.x.ai/v1", keyVariable: "XAI_API_KEY", modelPatterns: ["grok-*"] },
-  openrouter: { ...compatible, endpoint: "https://openrouter.ai/api/v1", keyVariable: "OPENROUTER_API_KEY", modelPatterns: [] },
-  together: { ...compatible, endpoint: "https://api.together.xyz/v1", keyVariable: "TOGETHER_API_KEY", modelPatterns: [] },
+  xai: {
+    ...compatible,
+    endpoint: "https://api.x.ai/v1",
+    keyVariable: "XAI_API_KEY",
+    capabilities: [
+      ...all(["stop", "presence_penalty", "frequency_penalty"], "mapped", "", "*non-reasoning*"),
+      ...all(["stop", "presence_penalty", "frequency_penalty"], "unsupported", noSampling, "grok-4*"),
+    ],
+    modelPatterns: ["grok-*"],
+  },
+  openrouter: {
+    ...compatible,
+    endpoint: "https://openrouter.ai/api/v1",
+    keyVariable: "OPENROUTER_API_KEY",
+    openai: { thinking: "reasoning", cacheMarkers: true, topK: true },
+    modelPatterns: [],
+  },
+  together: {
+    ...compatible,
+    endpoint: "https://api.together.xyz/v1",
+    keyVariable: "TOGETHER_API_KEY",
+    openai: { topK: true },
+    modelPatterns: [],
+  },
 });

@@ -8,16 +8,23 @@ import type { Fault } from "../../proto/fault.ts";
 import {
   AnthropicJsonSchema,
   AnthropicThinking,
+  type Capability as CapabilityMessage,
+  CapabilitySupport,
+  ForcedToolChoice,
+  JsonForm,
   MaxTokensField,
+  type OpenAIDialect,
   type Provider,
   type ProviderSpec,
   type SecretReference,
+  ThinkingMember,
 } from "../../proto/gen/outrigger/policy/v1/provider_pb.ts";
 import type { Problem, Resources } from "../../proto/resources.ts";
 import type { Call, Filter, Policy, Secret } from "../call.ts";
 import { anthropicClient } from "../dialects/anthropic/anthropic.ts";
+import { type Capability, withCapabilities } from "../dialects/capabilities.ts";
 import type { ClientHalf } from "../dialects/dialect.ts";
-import { openAiClient } from "../dialects/openai/openai.ts";
+import { type OpenAiOptions, openAiClient } from "../dialects/openai/openai.ts";
 import { failover } from "../filters/failover.ts";
 import { compileIdentify } from "../filters/identify.ts";
 import { type CallRecord, record } from "../filters/record.ts";
@@ -146,15 +153,11 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
     const names = known.map(([candidate]) => candidate).join(", ");
     return refuse(`spec.${dialect.case}.row`, `no row ${JSON.stringify(rowName)} speaks this dialect; known rows: ${names}`);
   }
+  const capabilities = [...spec.capabilities.map(capability), ...(row.capabilities ?? [])];
   switch (dialect.case) {
     case "openai": {
-      const { maxTokensField, developerRole, streamUsage } = dialect.value;
-      const client = openAiClient({
-        maxTokensField: maxTokensFields[maxTokensField] ?? row.maxTokensField,
-        developerRole: developerRole ?? row.developerRole,
-        streamUsage: streamUsage ?? row.streamUsage,
-      });
-      return { row, client };
+      const options = openAiOptions(dialect.value, row);
+      return { row, client: withCapabilities(openAiClient(options), { capabilities, strictMembers: options.strictMembers ?? false }) };
     }
     case "anthropic": {
       const { version, betas, defaultMaxTokens, models } = dialect.value;
@@ -170,10 +173,68 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
           maxOutputTokens: Number(model.maxOutputTokens) || undefined,
         })),
       });
-      return { row, client };
+      return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
     }
   }
 }
+
+/** What policy says of an endpoint, before what its row says. */
+function openAiOptions(given: OpenAIDialect, row: ProviderRow): OpenAiOptions {
+  const own: OpenAiOptions = {
+    ...row.openai,
+    maxTokensField: maxTokensFields[given.maxTokensField] ?? row.maxTokensField,
+    developerRole: given.developerRole ?? row.developerRole,
+    streamUsage: given.streamUsage ?? row.streamUsage,
+    query: { ...row.openai?.query, ...given.query },
+  };
+  const toolChoice = toolChoices[given.toolChoice];
+  const thinking = thinkingMembers[given.thinking];
+  const jsonForm = jsonForms[given.jsonForm];
+  const { pathPrefix, requiredWord, toolCallIdLength, strictMembers, cacheMarkers, topK, wholeTopP, seedField } = given;
+  return {
+    ...own,
+    ...(pathPrefix === undefined ? {} : { pathPrefix }),
+    ...(toolChoice === undefined ? {} : { toolChoice }),
+    ...(requiredWord === "" ? {} : { requiredWord: requiredWord === "any" ? "any" : "required" }),
+    ...(toolCallIdLength === undefined ? {} : { toolCallIdLength }),
+    ...(thinking === undefined ? {} : { thinking }),
+    ...(strictMembers === undefined ? {} : { strictMembers }),
+    ...(cacheMarkers === undefined ? {} : { cacheMarkers }),
+    ...(topK === undefined ? {} : { topK }),
+    ...(wholeTopP === undefined ? {} : { wholeTopP }),
+    ...(seedField === "" ? {} : { seedField: seedField === "random_seed" ? "random_seed" : "seed" }),
+    ...(given.reasoningEfforts.length === 0 ? {} : { reasoningEfforts: given.reasoningEfforts }),
+    ...(jsonForm === undefined ? {} : { jsonForm }),
+  };
+}
+
+function capability({ parameter, models, support, how }: CapabilityMessage): Capability {
+  return { parameter, support: supports[support] ?? "mapped", how, ...(models === "" ? {} : { models }) };
+}
+
+const supports: Readonly<Record<number, Capability["support"]>> = {
+  [CapabilitySupport.MAPPED]: "mapped",
+  [CapabilitySupport.EMULATED]: "emulated",
+  [CapabilitySupport.UNSUPPORTED]: "unsupported",
+};
+
+const toolChoices: Readonly<Record<number, NonNullable<OpenAiOptions["toolChoice"]>>> = {
+  [ForcedToolChoice.NAMED]: "named",
+  [ForcedToolChoice.MODES]: "modes",
+  [ForcedToolChoice.NONE]: "none",
+};
+
+const thinkingMembers: Readonly<Record<number, NonNullable<OpenAiOptions["thinking"]>>> = {
+  [ThinkingMember.REASONING_CONTENT]: "reasoning_content",
+  [ThinkingMember.REASONING]: "reasoning",
+  [ThinkingMember.PARTS]: "parts",
+  [ThinkingMember.NONE]: "none",
+};
+
+const jsonForms: Readonly<Record<number, NonNullable<OpenAiOptions["jsonForm"]>>> = {
+  [JsonForm.JSON_SCHEMA]: "json_schema",
+  [JsonForm.VALUE]: "value",
+};
 
 const maxTokensFields: Readonly<Record<number, ProviderRow["maxTokensField"]>> = {
   [MaxTokensField.MAX_COMPLETION_TOKENS]: "max_completion_tokens",
@@ -229,7 +290,15 @@ const framing: ReadonlySet<string> = new Set([
 ]);
 
 /** Headers that the dialect or the credential sets. */
-const taken: ReadonlySet<string> = new Set(["accept", "accept-encoding", "authorization", "content-encoding", "content-type", "x-api-key"]);
+const taken: ReadonlySet<string> = new Set([
+  "accept",
+  "accept-encoding",
+  "api-key",
+  "authorization",
+  "content-encoding",
+  "content-type",
+  "x-api-key",
+]);
 
 function compileHeaders(spec: ProviderSpec, refuse: Refuse): readonly string[] | undefined {
   const headers: string[] = [];

@@ -100,9 +100,11 @@ async function openProvider(world: World, options: DemoOptions): Promise<DemoPro
 
 function findKeyed(environment: World["environment"]): KeyedProvider[] {
   const found: KeyedProvider[] = [];
-  for (const [row, { dialect, keyVariable, modelPatterns }] of Object.entries(providerRows)) {
+  for (const [row, { dialect, endpoint, keyVariable, modelPatterns }] of Object.entries(providerRows)) {
     const key = keyVariable === undefined ? undefined : environment[keyVariable]?.trim();
     if (keyVariable === undefined || key === undefined || key === "" || key === placeholderKey) continue;
+    // A key alone does not say where such a provider is.
+    if (endpoint === "") continue;
     found.push({ row, dialect, keyVariable, modelPatterns });
   }
   return found;

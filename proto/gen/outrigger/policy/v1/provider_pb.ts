@@ -17,7 +17,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file outrigger/policy/v1/provider.proto.
  */
 export const file_outrigger_policy_v1_provider: GenFile = /*@__PURE__*/
-  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIukECgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASMwoIZW5kcG9pbnQYCiABKAlCIbpIHnIcKIAQMhdeKGh0dHBzPzovL1teXHM/I0BdKyk/JBI4CgpjcmVkZW50aWFsGAsgASgLMh8ub3V0cmlnZ2VyLnBvbGljeS52MS5DcmVkZW50aWFsSAGIAQESHQoManVyaXNkaWN0aW9uGAwgASgJQge6SARyAigQEjwKCHRpbWVvdXRzGA0gASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlclRpbWVvdXRzSAKIAQESOAoGbGltaXRzGA4gASgLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlckxpbWl0c0gDiAEBEngKB2hlYWRlcnMYDyADKAsyLi5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlYy5IZWFkZXJzRW50cnlCN4ABAbpIMZoBLhAgIhNyESiAATIMXlthLXowLTktXSskKhVyEyiAIDIOXltceDIwLVx4N2VdKiQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEAoHZGlhbGVjdBIFukgCCAFCDQoLX2NyZWRlbnRpYWxCCwoJX3RpbWVvdXRzQgkKB19saW1pdHMiygEKDU9wZW5BSURpYWxlY3QSFAoDcm93GAEgASgJQge6SARyAihAEkcKEG1heF90b2tlbnNfZmllbGQYAiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLk1heFRva2Vuc0ZpZWxkQgi6SAWCAQIQARIbCg5kZXZlbG9wZXJfcm9sZRgDIAEoCEgAiAEBEhkKDHN0cmVhbV91c2FnZRgEIAEoCEgBiAEBQhEKD19kZXZlbG9wZXJfcm9sZUIPCg1fc3RyZWFtX3VzYWdlIvkBChBBbnRocm9waWNEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI3Cgd2ZXJzaW9uGAIgASgJQia6SCNyITIfXihbMC05XXs0fS1bMC05XXsyfS1bMC05XXsyfSk/JBIxCgViZXRhcxgDIAMoCUIiukgfkgEcECAiGHIWKIABMhFeW0EtWmEtejAtOS5fLV0rJBIjChJkZWZhdWx0X21heF90b2tlbnMYBCABKANCB7pIBCICKAASPgoGbW9kZWxzGAUgAygLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNNb2RlbEIJukgGkgEDEIABIoICCg5BbnRocm9waWNNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCHRoaW5raW5nGAIgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNUaGlua2luZ0IIukgFggECEAESRwoLanNvbl9zY2hlbWEYAyABKA4yKC5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY0pzb25TY2hlbWFCCLpIBYIBAhABEhUKCHNhbXBsaW5nGAQgASgISACIAQESIgoRbWF4X291dHB1dF90b2tlbnMYBSABKANCB7pIBCICKABCCwoJX3NhbXBsaW5nInQKD1NlY3JldFJlZmVyZW5jZRIxCgNlbnYYASABKAlCIoABAbpIHHIaMhheW0EtWmEtel9dW0EtWmEtejAtOV9dKiRIABIdCgRmaWxlGAIgASgJQg2AAQG6SAdyBSABKIAgSABCDwoGc291cmNlEgW6SAIIASJUCgpDcmVkZW50aWFsEjcKBmhlYWRlchgBIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuSGVhZGVyQ3JlZGVudGlhbEgAQg0KBGZvcm0SBbpIAggBIrIBChBIZWFkZXJDcmVkZW50aWFsEiQKBG5hbWUYASABKAlCFrpIE3IRKIABMgxeW2EtejAtOS1dKiQSLwoGcHJlZml4GAIgASgJQhqAAQG6SBRyEihAMg5eW1x4MjAtXHg3ZV0qJEgAiAEBEjwKBnNlY3JldBgDIAEoCzIkLm91dHJpZ2dlci5wb2xpY3kudjEuU2VjcmV0UmVmZXJlbmNlQga6SAPIAQFCCQoHX3ByZWZpeCLpAgoQUHJvdmlkZXJUaW1lb3V0cxJCCgdjb25uZWN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwjYBDIEEMCEPUgAiAEBEkgKDWZpcnN0X2NvbnRlbnQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCJAcMgQQwIQ9SAGIAQESSgoPYmV0d2Vlbl9jb250ZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwiQHDIEEMCEPUgCiAEBEkAKBGNhbGwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID6oBDCIECICjBTIEEMCEPUgDiAEBQgoKCF9jb25uZWN0QhAKDl9maXJzdF9jb250ZW50QhIKEF9iZXR3ZWVuX2NvbnRlbnRCBwoFX2NhbGwiVwoOUHJvdmlkZXJMaW1pdHMSIAoLY29ubmVjdGlvbnMYASABKAVCC7pICBoGGP//AygAEiMKDGFuc3dlcl9ieXRlcxgCIAEoA0INukgKIggYgICAgAQoACp/Cg5NYXhUb2tlbnNGaWVsZBIgChxNQVhfVE9LRU5TX0ZJRUxEX1VOU1BFQ0lGSUVEEAASKgomTUFYX1RPS0VOU19GSUVMRF9NQVhfQ09NUExFVElPTl9UT0tFTlMQARIfChtNQVhfVE9LRU5TX0ZJRUxEX01BWF9UT0tFTlMQAiqUAQoRQW50aHJvcGljVGhpbmtpbmcSIgoeQU5USFJPUElDX1RISU5LSU5HX1VOU1BFQ0lGSUVEEAASHQoZQU5USFJPUElDX1RISU5LSU5HX0JVREdFVBABEh8KG0FOVEhST1BJQ19USElOS0lOR19BREFQVElWRRACEhsKF0FOVEhST1BJQ19USElOS0lOR19OT05FEAMqhQEKE0FudGhyb3BpY0pzb25TY2hlbWESJQohQU5USFJPUElDX0pTT05fU0NIRU1BX1VOU1BFQ0lGSUVEEAASJwojQU5USFJPUElDX0pTT05fU0NIRU1BX09VVFBVVF9DT05GSUcQARIeChpBTlRIUk9QSUNfSlNPTl9TQ0hFTUFfVE9PTBACYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
+  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIqsFCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASMwoIZW5kcG9pbnQYCiABKAlCIbpIHnIcKIAQMhdeKGh0dHBzPzovL1teXHM/I0BdKyk/JBI4CgpjcmVkZW50aWFsGAsgASgLMh8ub3V0cmlnZ2VyLnBvbGljeS52MS5DcmVkZW50aWFsSAGIAQESHQoManVyaXNkaWN0aW9uGAwgASgJQge6SARyAigQEjwKCHRpbWVvdXRzGA0gASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlclRpbWVvdXRzSAKIAQESOAoGbGltaXRzGA4gASgLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlckxpbWl0c0gDiAEBEngKB2hlYWRlcnMYDyADKAsyLi5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlYy5IZWFkZXJzRW50cnlCN4ABAbpIMZoBLhAgIhNyESiAATIMXlthLXowLTktXSskKhVyEyiAIDIOXltceDIwLVx4N2VdKiQSQAoMY2FwYWJpbGl0aWVzGBAgAygLMh8ub3V0cmlnZ2VyLnBvbGljeS52MS5DYXBhYmlsaXR5Qgm6SAaSAQMQgAQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEAoHZGlhbGVjdBIFukgCCAFCDQoLX2NyZWRlbnRpYWxCCwoJX3RpbWVvdXRzQgkKB19saW1pdHMi0ggKDU9wZW5BSURpYWxlY3QSFAoDcm93GAEgASgJQge6SARyAihAEkcKEG1heF90b2tlbnNfZmllbGQYAiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLk1heFRva2Vuc0ZpZWxkQgi6SAWCAQIQARIbCg5kZXZlbG9wZXJfcm9sZRgDIAEoCEgAiAEBEhkKDHN0cmVhbV91c2FnZRgEIAEoCEgBiAEBEmkKC3BhdGhfcHJlZml4GAUgASgJQk+6SExySiiACDJFXigvKFtBLVphLXowLTkuX34hJCYnKCkqLDs9OkAvLV18JVswLTlBLUZhLWZdezJ9fFt7XVsrXT9tb2RlbFt9XSkqKT8kSAKIAQESdwoFcXVlcnkYBiADKAsyLS5vdXRyaWdnZXIucG9saWN5LnYxLk9wZW5BSURpYWxlY3QuUXVlcnlFbnRyeUI5ukg2mgEzEBAiGHIWKEAyEl5bQS1aYS16MC05Ll9+LV0rJCoVchMogAIyDl5bXHgyMC1ceDdlXSokEkQKC3Rvb2xfY2hvaWNlGAcgASgOMiUub3V0cmlnZ2VyLnBvbGljeS52MS5Gb3JjZWRUb29sQ2hvaWNlQgi6SAWCAQIQARItCg1yZXF1aXJlZF93b3JkGAggASgJQha6SBNyEVIAUghyZXF1aXJlZFIDYW55EisKE3Rvb2xfY2FsbF9pZF9sZW5ndGgYCSABKAVCCbpIBhoEGEAoBkgDiAEBEj8KCHRoaW5raW5nGAogASgOMiMub3V0cmlnZ2VyLnBvbGljeS52MS5UaGlua2luZ01lbWJlckIIukgFggECEAESGwoOc3RyaWN0X21lbWJlcnMYCyABKAhIBIgBARIaCg1jYWNoZV9tYXJrZXJzGAwgASgISAWIAQESEgoFdG9wX2sYDSABKAhIBogBARIYCgt3aG9sZV90b3BfcBgOIAEoCEgHiAEBEi4KCnNlZWRfZmllbGQYDyABKAlCGrpIF3IVUgBSBHNlZWRSC3JhbmRvbV9zZWVkElcKEXJlYXNvbmluZ19lZmZvcnRzGBAgAygJQjy6SDmSATYQCBgBIjByLlIEbm9uZVIHbWluaW1hbFIDbG93UgZtZWRpdW1SBGhpZ2hSBXhoaWdoUgNtYXgSOgoJanNvbl9mb3JtGBEgASgOMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5Kc29uRm9ybUIIukgFggECEAEaLAoKUXVlcnlFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhEKD19kZXZlbG9wZXJfcm9sZUIPCg1fc3RyZWFtX3VzYWdlQg4KDF9wYXRoX3ByZWZpeEIWChRfdG9vbF9jYWxsX2lkX2xlbmd0aEIRCg9fc3RyaWN0X21lbWJlcnNCEAoOX2NhY2hlX21hcmtlcnNCCAoGX3RvcF9rQg4KDF93aG9sZV90b3BfcCLbAQoKQ2FwYWJpbGl0eRJXCglwYXJhbWV0ZXIYASABKAlCRLpIQXI/KIACMjpeW0EtWmEtel9dW0EtWmEtejAtOV8tXSooXFtcXXxcLltBLVphLXpfXVtBLVphLXowLTlfLV0qKSokEhgKBm1vZGVscxgCIAEoCUIIukgFcgMogAISQwoHc3VwcG9ydBgDIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQ2FwYWJpbGl0eVN1cHBvcnRCCrpIB4IBBBABIAASFQoDaG93GAQgASgJQgi6SAVyAyiAAiL5AQoQQW50aHJvcGljRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNwoHdmVyc2lvbhgCIAEoCUImukgjciEyH14oWzAtOV17NH0tWzAtOV17Mn0tWzAtOV17Mn0pPyQSMQoFYmV0YXMYAyADKAlCIrpIH5IBHBAgIhhyFiiAATIRXltBLVphLXowLTkuXy1dKyQSIwoSZGVmYXVsdF9tYXhfdG9rZW5zGAQgASgDQge6SAQiAigAEj4KBm1vZGVscxgFIAMoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQW50aHJvcGljTW9kZWxCCbpIBpIBAxCAASKCAgoOQW50aHJvcGljTW9kZWwSGwoHcGF0dGVybhgBIAEoCUIKukgHcgUgASiAAhJCCgh0aGlua2luZxgCIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQW50aHJvcGljVGhpbmtpbmdCCLpIBYIBAhABEkcKC2pzb25fc2NoZW1hGAMgASgOMigub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNKc29uU2NoZW1hQgi6SAWCAQIQARIVCghzYW1wbGluZxgEIAEoCEgAiAEBEiIKEW1heF9vdXRwdXRfdG9rZW5zGAUgASgDQge6SAQiAigAQgsKCV9zYW1wbGluZyJ0Cg9TZWNyZXRSZWZlcmVuY2USMQoDZW52GAEgASgJQiKAAQG6SBxyGjIYXltBLVphLXpfXVtBLVphLXowLTlfXSokSAASHQoEZmlsZRgCIAEoCUINgAEBukgHcgUgASiAIEgAQg8KBnNvdXJjZRIFukgCCAEiVAoKQ3JlZGVudGlhbBI3CgZoZWFkZXIYASABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLkhlYWRlckNyZWRlbnRpYWxIAEINCgRmb3JtEgW6SAIIASKyAQoQSGVhZGVyQ3JlZGVudGlhbBIkCgRuYW1lGAEgASgJQha6SBNyESiAATIMXlthLXowLTktXSokEi8KBnByZWZpeBgCIAEoCUIagAEBukgUchIoQDIOXltceDIwLVx4N2VdKiRIAIgBARI8CgZzZWNyZXQYAyABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBQgkKB19wcmVmaXgi6QIKEFByb3ZpZGVyVGltZW91dHMSQgoHY29ubmVjdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMI2AQyBBDAhD1IAIgBARJICg1maXJzdF9jb250ZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwiQHDIEEMCEPUgBiAEBEkoKD2JldHdlZW5fY29udGVudBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMIkBwyBBDAhD1IAogBARJACgRjYWxsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6SA+qAQwiBAiAowUyBBDAhD1IA4gBAUIKCghfY29ubmVjdEIQCg5fZmlyc3RfY29udGVudEISChBfYmV0d2Vlbl9jb250ZW50QgcKBV9jYWxsIlcKDlByb3ZpZGVyTGltaXRzEiAKC2Nvbm5lY3Rpb25zGAEgASgFQgu6SAgaBhj//wMoABIjCgxhbnN3ZXJfYnl0ZXMYAiABKANCDbpICiIIGICAgIAEKAAqjwEKEEZvcmNlZFRvb2xDaG9pY2USIgoeRk9SQ0VEX1RPT0xfQ0hPSUNFX1VOU1BFQ0lGSUVEEAASHAoYRk9SQ0VEX1RPT0xfQ0hPSUNFX05BTUVEEAESHAoYRk9SQ0VEX1RPT0xfQ0hPSUNFX01PREVTEAISGwoXRk9SQ0VEX1RPT0xfQ0hPSUNFX05PTkUQAyqsAQoOVGhpbmtpbmdNZW1iZXISHwobVEhJTktJTkdfTUVNQkVSX1VOU1BFQ0lGSUVEEAASJQohVEhJTktJTkdfTUVNQkVSX1JFQVNPTklOR19DT05URU5UEAESHQoZVEhJTktJTkdfTUVNQkVSX1JFQVNPTklORxACEhkKFVRISU5LSU5HX01FTUJFUl9QQVJUUxADEhgKFFRISU5LSU5HX01FTUJFUl9OT05FEAQqVQoISnNvbkZvcm0SGQoVSlNPTl9GT1JNX1VOU1BFQ0lGSUVEEAASGQoVSlNPTl9GT1JNX0pTT05fU0NIRU1BEAESEwoPSlNPTl9GT1JNX1ZBTFVFEAIqmwEKEUNhcGFiaWxpdHlTdXBwb3J0EiIKHkNBUEFCSUxJVFlfU1VQUE9SVF9VTlNQRUNJRklFRBAAEh0KGUNBUEFCSUxJVFlfU1VQUE9SVF9NQVBQRUQQARIfChtDQVBBQklMSVRZX1NVUFBPUlRfRU1VTEFURUQQAhIiCh5DQVBBQklMSVRZX1NVUFBPUlRfVU5TVVBQT1JURUQQAyp/Cg5NYXhUb2tlbnNGaWVsZBIgChxNQVhfVE9LRU5TX0ZJRUxEX1VOU1BFQ0lGSUVEEAASKgomTUFYX1RPS0VOU19GSUVMRF9NQVhfQ09NUExFVElPTl9UT0tFTlMQARIfChtNQVhfVE9LRU5TX0ZJRUxEX01BWF9UT0tFTlMQAiqUAQoRQW50aHJvcGljVGhpbmtpbmcSIgoeQU5USFJPUElDX1RISU5LSU5HX1VOU1BFQ0lGSUVEEAASHQoZQU5USFJPUElDX1RISU5LSU5HX0JVREdFVBABEh8KG0FOVEhST1BJQ19USElOS0lOR19BREFQVElWRRACEhsKF0FOVEhST1BJQ19USElOS0lOR19OT05FEAMqhQEKE0FudGhyb3BpY0pzb25TY2hlbWESJQohQU5USFJPUElDX0pTT05fU0NIRU1BX1VOU1BFQ0lGSUVEEAASJwojQU5USFJPUElDX0pTT05fU0NIRU1BX09VVFBVVF9DT05GSUcQARIeChpBTlRIUk9QSUNfSlNPTl9TQ0hFTUFfVE9PTBACYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
 
 /**
  * Where calls may go: an endpoint, the dialect that it speaks, and the credential that it wants.
@@ -131,6 +131,14 @@ export type ProviderSpec = Message<"outrigger.policy.v1.ProviderSpec"> & {
    * @generated from field: map<string, string> headers = 15;
    */
   headers: { [key: string]: string };
+
+  /**
+   * What becomes of single parameters, for some models or for all. Of the lines that fit a parameter and a model the first holds, these
+   * before those of the row; what no line speaks of is supported.
+   *
+   * @generated from field: repeated outrigger.policy.v1.Capability capabilities = 16;
+   */
+  capabilities: Capability[];
 };
 
 /**
@@ -173,6 +181,99 @@ export type OpenAIDialect = Message<"outrigger.policy.v1.OpenAIDialect"> & {
    * @generated from field: optional bool stream_usage = 4;
    */
   streamUsage?: boolean | undefined;
+
+  /**
+   * What stands in the path between the endpoint and the dialect's own path; absent means the row's. {model} stands for the model's name
+   * as one step of the path, {+model} for one whose slashes are steps.
+   *
+   * @generated from field: optional string path_prefix = 5;
+   */
+  pathPrefix?: string | undefined;
+
+  /**
+   * Parameters of the address, such as api-version; one of the row's by the same name is replaced.
+   *
+   * @generated from field: map<string, string> query = 6;
+   */
+  query: { [key: string]: string };
+
+  /**
+   * How far a tool can be chosen; unspecified means as the row says.
+   *
+   * @generated from field: outrigger.policy.v1.ForcedToolChoice tool_choice = 7;
+   */
+  toolChoice: ForcedToolChoice;
+
+  /**
+   * The word for "call a tool, whichever": required or any; empty means the row's.
+   *
+   * @generated from field: string required_word = 8;
+   */
+  requiredWord: string;
+
+  /**
+   * Of how many letters and digits ids of tool calls must be; absent means the row's, most of which take any ids.
+   *
+   * @generated from field: optional int32 tool_call_id_length = 9;
+   */
+  toolCallIdLength?: number | undefined;
+
+  /**
+   * How thinking of earlier turns is given back; unspecified means as the row says.
+   *
+   * @generated from field: outrigger.policy.v1.ThinkingMember thinking = 10;
+   */
+  thinking: ThinkingMember;
+
+  /**
+   * Whether the endpoint refuses members that it does not know, so that none is sent but those that a capability maps; absent means the
+   * row's.
+   *
+   * @generated from field: optional bool strict_members = 11;
+   */
+  strictMembers?: boolean | undefined;
+
+  /**
+   * Whether parts and tools may be marked for the prompt cache with cache_control; absent means the row's.
+   *
+   * @generated from field: optional bool cache_markers = 12;
+   */
+  cacheMarkers?: boolean | undefined;
+
+  /**
+   * Whether there is a parameter top_k; absent means the row's.
+   *
+   * @generated from field: optional bool top_k = 13;
+   */
+  topK?: boolean | undefined;
+
+  /**
+   * Whether top_p may be 1; where not, 1 is left out, which means the same. Absent means the row's.
+   *
+   * @generated from field: optional bool whole_top_p = 14;
+   */
+  wholeTopP?: boolean | undefined;
+
+  /**
+   * The name of the parameter for a seed: seed or random_seed; empty means the row's.
+   *
+   * @generated from field: string seed_field = 15;
+   */
+  seedField: string;
+
+  /**
+   * The words of effort that are known, of which the nearest is sent for another; none means the row's.
+   *
+   * @generated from field: repeated string reasoning_efforts = 16;
+   */
+  reasoningEfforts: string[];
+
+  /**
+   * How JSON is asked for; unspecified means as the row says.
+   *
+   * @generated from field: outrigger.policy.v1.JsonForm json_form = 17;
+   */
+  jsonForm: JsonForm;
 };
 
 /**
@@ -181,6 +282,49 @@ export type OpenAIDialect = Message<"outrigger.policy.v1.OpenAIDialect"> & {
  */
 export const OpenAIDialectSchema: GenMessage<OpenAIDialect> = /*@__PURE__*/
   messageDesc(file_outrigger_policy_v1_provider, 2);
+
+/**
+ * What becomes of one parameter of requests.
+ *
+ * @generated from message outrigger.policy.v1.Capability
+ */
+export type Capability = Message<"outrigger.policy.v1.Capability"> & {
+  /**
+   * The parameter as the conversation calls it, such as top_k or response_format.json_schema; or the path, without indexes, of what only
+   * the dialect knows, such as safe_prompt or messages[].prefix, which stands for all below it, too.
+   *
+   * @generated from field: string parameter = 1;
+   */
+  parameter: string;
+
+  /**
+   * Which models: a name in which * stands for anything; empty means all.
+   *
+   * @generated from field: string models = 2;
+   */
+  models: string;
+
+  /**
+   * What becomes of it.
+   *
+   * @generated from field: outrigger.policy.v1.CapabilitySupport support = 3;
+   */
+  support: CapabilitySupport;
+
+  /**
+   * How, or why not, for people to read; may be empty.
+   *
+   * @generated from field: string how = 4;
+   */
+  how: string;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.Capability.
+ * Use `create(CapabilitySchema)` to create a new message.
+ */
+export const CapabilitySchema: GenMessage<Capability> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 3);
 
 /**
  * Anthropic Messages, and what is particular to an endpoint or its models.
@@ -229,7 +373,7 @@ export type AnthropicDialect = Message<"outrigger.policy.v1.AnthropicDialect"> &
  * Use `create(AnthropicDialectSchema)` to create a new message.
  */
 export const AnthropicDialectSchema: GenMessage<AnthropicDialect> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 3);
+  messageDesc(file_outrigger_policy_v1_provider, 4);
 
 /**
  * What is particular to some models of the Anthropic dialect.
@@ -278,7 +422,7 @@ export type AnthropicModel = Message<"outrigger.policy.v1.AnthropicModel"> & {
  * Use `create(AnthropicModelSchema)` to create a new message.
  */
 export const AnthropicModelSchema: GenMessage<AnthropicModel> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 4);
+  messageDesc(file_outrigger_policy_v1_provider, 5);
 
 /**
  * A secret by reference: policy never holds the secret itself.
@@ -315,7 +459,7 @@ export type SecretReference = Message<"outrigger.policy.v1.SecretReference"> & {
  * Use `create(SecretReferenceSchema)` to create a new message.
  */
 export const SecretReferenceSchema: GenMessage<SecretReference> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 5);
+  messageDesc(file_outrigger_policy_v1_provider, 6);
 
 /**
  * How the sidecar proves itself to a provider.
@@ -344,7 +488,7 @@ export type Credential = Message<"outrigger.policy.v1.Credential"> & {
  * Use `create(CredentialSchema)` to create a new message.
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 6);
+  messageDesc(file_outrigger_policy_v1_provider, 7);
 
 /**
  * A secret in a request header.
@@ -379,7 +523,7 @@ export type HeaderCredential = Message<"outrigger.policy.v1.HeaderCredential"> &
  * Use `create(HeaderCredentialSchema)` to create a new message.
  */
 export const HeaderCredentialSchema: GenMessage<HeaderCredential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 7);
+  messageDesc(file_outrigger_policy_v1_provider, 8);
 
 /**
  * How long to wait for what.
@@ -421,7 +565,7 @@ export type ProviderTimeouts = Message<"outrigger.policy.v1.ProviderTimeouts"> &
  * Use `create(ProviderTimeoutsSchema)` to create a new message.
  */
 export const ProviderTimeoutsSchema: GenMessage<ProviderTimeouts> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 8);
+  messageDesc(file_outrigger_policy_v1_provider, 9);
 
 /**
  * How much may go to a provider at once.
@@ -449,7 +593,199 @@ export type ProviderLimits = Message<"outrigger.policy.v1.ProviderLimits"> & {
  * Use `create(ProviderLimitsSchema)` to create a new message.
  */
 export const ProviderLimitsSchema: GenMessage<ProviderLimits> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 9);
+  messageDesc(file_outrigger_policy_v1_provider, 10);
+
+/**
+ * How far a tool can be chosen.
+ *
+ * @generated from enum outrigger.policy.v1.ForcedToolChoice
+ */
+export const ForcedToolChoice = {
+  /**
+   * As the provider's row says.
+   *
+   * @generated from enum value: FORCED_TOOL_CHOICE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A single tool can be named.
+   *
+   * @generated from enum value: FORCED_TOOL_CHOICE_NAMED = 1;
+   */
+  NAMED: 1,
+
+  /**
+   * Only that some tool must be called; to name one, it alone is offered.
+   *
+   * @generated from enum value: FORCED_TOOL_CHOICE_MODES = 2;
+   */
+  MODES: 2,
+
+  /**
+   * Not at all; to forbid calls, no tools are offered.
+   *
+   * @generated from enum value: FORCED_TOOL_CHOICE_NONE = 3;
+   */
+  NONE: 3,
+} as const;
+
+/**
+ * How far a tool can be chosen.
+ *
+ * @generated from enum outrigger.policy.v1.ForcedToolChoice
+ */
+export type ForcedToolChoice = (typeof ForcedToolChoice)[keyof typeof ForcedToolChoice] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.ForcedToolChoice.
+ */
+export const ForcedToolChoiceSchema: GenEnum<ForcedToolChoice> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 0);
+
+/**
+ * How thinking of earlier turns is given back.
+ *
+ * @generated from enum outrigger.policy.v1.ThinkingMember
+ */
+export const ThinkingMember = {
+  /**
+   * As the provider's row says.
+   *
+   * @generated from enum value: THINKING_MEMBER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * In the member reasoning_content of the message.
+   *
+   * @generated from enum value: THINKING_MEMBER_REASONING_CONTENT = 1;
+   */
+  REASONING_CONTENT: 1,
+
+  /**
+   * In the member reasoning of the message.
+   *
+   * @generated from enum value: THINKING_MEMBER_REASONING = 2;
+   */
+  REASONING: 2,
+
+  /**
+   * As parts of the message's content.
+   *
+   * @generated from enum value: THINKING_MEMBER_PARTS = 3;
+   */
+  PARTS: 3,
+
+  /**
+   * Not at all, since the endpoint refuses it.
+   *
+   * @generated from enum value: THINKING_MEMBER_NONE = 4;
+   */
+  NONE: 4,
+} as const;
+
+/**
+ * How thinking of earlier turns is given back.
+ *
+ * @generated from enum outrigger.policy.v1.ThinkingMember
+ */
+export type ThinkingMember = (typeof ThinkingMember)[keyof typeof ThinkingMember] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.ThinkingMember.
+ */
+export const ThinkingMemberSchema: GenEnum<ThinkingMember> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 1);
+
+/**
+ * How JSON is asked for.
+ *
+ * @generated from enum outrigger.policy.v1.JsonForm
+ */
+export const JsonForm = {
+  /**
+   * As the provider's row says.
+   *
+   * @generated from enum value: JSON_FORM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By the format's types json_object and json_schema.
+   *
+   * @generated from enum value: JSON_FORM_JSON_SCHEMA = 1;
+   */
+  JSON_SCHEMA: 1,
+
+  /**
+   * By the type json, with the schema as its value.
+   *
+   * @generated from enum value: JSON_FORM_VALUE = 2;
+   */
+  VALUE: 2,
+} as const;
+
+/**
+ * How JSON is asked for.
+ *
+ * @generated from enum outrigger.policy.v1.JsonForm
+ */
+export type JsonForm = (typeof JsonForm)[keyof typeof JsonForm] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.JsonForm.
+ */
+export const JsonFormSchema: GenEnum<JsonForm> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 2);
+
+/**
+ * What becomes of a parameter.
+ *
+ * @generated from enum outrigger.policy.v1.CapabilitySupport
+ */
+export const CapabilitySupport = {
+  /**
+   * Nothing was said, which no capability may leave so.
+   *
+   * @generated from enum value: CAPABILITY_SUPPORT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It is sent as the API has it.
+   *
+   * @generated from enum value: CAPABILITY_SUPPORT_MAPPED = 1;
+   */
+  MAPPED: 1,
+
+  /**
+   * It is brought about by other means.
+   *
+   * @generated from enum value: CAPABILITY_SUPPORT_EMULATED = 2;
+   */
+  EMULATED: 2,
+
+  /**
+   * It is not there: refused, or left out and reported, as the route says.
+   *
+   * @generated from enum value: CAPABILITY_SUPPORT_UNSUPPORTED = 3;
+   */
+  UNSUPPORTED: 3,
+} as const;
+
+/**
+ * What becomes of a parameter.
+ *
+ * @generated from enum outrigger.policy.v1.CapabilitySupport
+ */
+export type CapabilitySupport = (typeof CapabilitySupport)[keyof typeof CapabilitySupport] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.CapabilitySupport.
+ */
+export const CapabilitySupportSchema: GenEnum<CapabilitySupport> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 3);
 
 /**
  * The name of the request field that limits the answer.
@@ -490,7 +826,7 @@ export type MaxTokensField = (typeof MaxTokensField)[keyof typeof MaxTokensField
  * Describes the enum outrigger.policy.v1.MaxTokensField.
  */
 export const MaxTokensFieldSchema: GenEnum<MaxTokensField> = /*@__PURE__*/
-  enumDesc(file_outrigger_policy_v1_provider, 0);
+  enumDesc(file_outrigger_policy_v1_provider, 4);
 
 /**
  * How a model is asked to think.
@@ -538,7 +874,7 @@ export type AnthropicThinking = (typeof AnthropicThinking)[keyof typeof Anthropi
  * Describes the enum outrigger.policy.v1.AnthropicThinking.
  */
 export const AnthropicThinkingSchema: GenEnum<AnthropicThinking> = /*@__PURE__*/
-  enumDesc(file_outrigger_policy_v1_provider, 1);
+  enumDesc(file_outrigger_policy_v1_provider, 5);
 
 /**
  * How a model is asked for JSON by schema.
@@ -579,5 +915,5 @@ export type AnthropicJsonSchema = (typeof AnthropicJsonSchema)[keyof typeof Anth
  * Describes the enum outrigger.policy.v1.AnthropicJsonSchema.
  */
 export const AnthropicJsonSchemaSchema: GenEnum<AnthropicJsonSchema> = /*@__PURE__*/
-  enumDesc(file_outrigger_policy_v1_provider, 2);
+  enumDesc(file_outrigger_policy_v1_provider, 6);
 
