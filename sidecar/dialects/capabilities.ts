@@ -77,7 +77,7 @@ function supported(
     if (parameter === undefined) continue;
     const asked = parameter.asked(request);
     if (asked === "nothing") continue;
-    if (asked === "something") say(report, name, how);
+    if (asked === "something") say(report, name, name, how);
     if (fitted === request) fitted = { ...request };
     parameter.forget(fitted);
   }
@@ -86,7 +86,7 @@ function supported(
     const name = extra.path.replace(/\[\d+\]/g, "[]");
     const row = rowOf(name, table);
     if (row === undefined ? !strictMembers : row.support !== "unsupported") return true;
-    say(report, extra.path, row?.how ?? "the API refuses members that it does not know");
+    say(report, name, extra.path, row?.how ?? "the API refuses members that it does not know");
     return false;
   });
   return extras.length === request.extras.length ? fitted : { ...fitted, extras };
@@ -101,10 +101,10 @@ function rowOf(path: string, table: ReadonlyMap<string, Capability>): Capability
   }
 }
 
-function say(report: Report, field: string, how: string): void {
+function say(report: Report, name: string, field: string, how: string): void {
   const why = how === "" ? "" : `: ${how}`;
-  const first = /^[^.[]*/.exec(field)?.[0] ?? field;
-  if (hints.has(first)) report.dropped(field, `${field} was left out: the provider does not take it${why}.`);
+  const first = /^[^.[]*/.exec(name)?.[0] ?? name;
+  if (hints.has(first) || hints.has(name)) report.dropped(field, `${field} was left out: the provider does not take it${why}.`);
   else report.unsupported(field, why);
 }
 
@@ -117,6 +117,11 @@ const hints: ReadonlySet<string> = new Set([
   "prompt_cache_key",
   "prompt_cache_retention",
   "stream_options",
+  // What callers give back with an answer because it stood there.
+  "messages[].annotations",
+  "messages[].reasoning",
+  "messages[].reasoning_details",
+  "messages[].tool_calls[].index",
 ]);
 
 /** One parameter of the conversation. */

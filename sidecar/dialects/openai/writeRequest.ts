@@ -124,7 +124,7 @@ class RequestBuilder {
 
   body(): string {
     const { request, model, streaming } = this.#input;
-    const { maxTokensField, streamUsage, topK, wholeTopP, seedField = "seed" } = this.#options;
+    const { maxTokensField, streamUsage, topK, wholeTopP, seedField = "seed", thinking } = this.#options;
     request.messages.forEach((message, index) => {
       this.#wireIndexes.push(this.#messages.length);
       this.#message(message, `messages[${index}]`);
@@ -158,7 +158,10 @@ class RequestBuilder {
     }
     request.extras.forEach((extra, index) => {
       if (extra.dialect !== "openai") this.#lose(extra.path, "it belongs to another API");
-      else if (!this.#place(root, extra.path, rawJson(extra.json, `extras[${index}].json`))) {
+      else if (thinking !== undefined && /^messages\[\d+\]\.reasoning$/.test(extra.path)) {
+        // Callers of servers that write thinking under two names give it back twice.
+        this.#warn(extra.path, "the thinking is given back once");
+      } else if (!this.#place(root, extra.path, rawJson(extra.json, `extras[${index}].json`))) {
         this.#lose(extra.path, "there is no place for it in the request");
       }
     });

@@ -1,0 +1,198 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Fault, FaultReason } from "../../proto/fault.ts";
+import { type ChatRequest, ToolMode } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { chatRequest } from "../../test/kit/call.ts";
+import { type Capability, capabilityTable, withCapabilities } from "./capabilities.ts";
+import type { ClientHalf, RequestInput, WrittenRequest } from "./dialect.ts";
+
+const unsupported = (parameter: string, models?: string): Capability => ({
+  parameter,
+  support: "unsupported",
+  how: "not there",
+  ...(models === undefined ? {} : { models }),
+});
+
+/** What reaches the dialect, and what comes out with it. */
+function asked(
+  request: ChatRequest,
+  capabilities: readonly Capability[],
+  given: { strictMembers?: boolean; dropUnsupported?: boolean; model?: string } = {},
+): { seen: RequestInput; written: WrittenRequest } {
+  const inputs: RequestInput[] = [];
+  const client: ClientHalf = {
+    dialect: "openai",
+    writeRequest(input) {
+      inputs.push(input);
+      const own = { $typeName: "outrigger.chat.v1.Warning" as const, code: "PARAMETER_DROPPED", field: "own", message: "" };
+      return { path: "/", headers: [], body: "", warnings: [own] };
+    },
+    readAnswer: () => {
+      throw new Error("nothing is read here");
+    },
+    readFault: () => {
+      throw new Error("nothing is read here");
+    },
+  };
+  const capable = withCapabilities(client, { capabilities, strictMembers: given.strictMembers ?? false });
+  const written = capable.writeRequest({
+    request,
+    native: { dialect: "openai", text: "{}" },
+    model: given.model ?? "m",
+    streaming: false,
+    dropUnsupported: given.dropUnsupported ?? false,
+  });
+  const [seen] = inputs;
+  if (seen === undefined) throw new Error("the dialect was not asked");
+  return { seen, written };
+}
+
+function refusalOf(act: () => unknown): Fault {
+  try {
+    act();
+  } catch (caught) {
+    return caught as Fault;
+  }
+  throw new Error("expected a refusal");
+}
+
+const extra = (path: string, dialect = "openai") => ({ dialect, path, json: "1" });
+
+describe("parameters that are not there", () => {
+  /** Every parameter that the conversation has beside what is said, with a request that asks for something by it. */
+  const cases: [string, Parameters<typeof chatRequest>[0]][] = [
+    ["max_output_tokens", { maxOutputTokens: 0n }],
+    ["temperature", { temperature: 0 }],
+    ["top_p", { topP: 0 }],
+    ["top_k", { topK: 0n }],
+    ["n", { n: 2 }],
+    ["seed", { seed: 0n }],
+    ["presence_penalty", { presencePenalty: -1 }],
+    ["frequency_penalty", { frequencyPenalty: 1 }],
+    ["logprobs", { logprobs: { top: 0 } }],
+    ["reasoning", { reasoning: { amount: { case: "effort", value: "low" } } }],
+    ["parallel_tool_calls", { parallelToolCalls: false }],
+    ["response_format.json_object", { responseFormat: { format: { case: "jsonObject", value: {} } } }],
+    ["response_format.json_schema", { responseFormat: { format: { case: "jsonSchema", value: { schemaJson: "{}" } } } }],
+    ["stop", { stop: [""] }],
+    ["logit_bias", { logitBias: { 1: 0 } }],
+    ["tools", { tools: [{ name: "f" }] }],
+    ["tool_choice", { toolChoice: { choice: { case: "mode", value: ToolMode.NONE } } }],
+    ["service_tier", { serviceTier: "flex" }],
+  ];
+
+  test.each(cases)("%s is refused by name, or left out and reported", (parameter, members) => {
+    const request = chatRequest(members);
+    const fault = refusalOf(() => asked(request, [unsupported(parameter)]));
+    expect([fault.reason, fault.field, fault.message]).toEqual([
+      FaultReason.PARAMETER_UNSUPPORTED,
+      parameter,
+      `The model m does not support ${parameter}: not there.`,
+    ]);
+    const before = structuredClone(request);
+    const { seen, written } = asked(request, [unsupported(parameter)], { dropUnsupported: true });
+    expect(seen.request).toEqual(chatRequest());
+    expect(seen.native).toBeUndefined();
+    expect(written.warnings.map(({ code, field }) => `${code} ${field}`)).toEqual([
+      `PARAMETER_DROPPED ${parameter}`,
+      "PARAMETER_DROPPED own",
+    ]);
+    // The next attempt elsewhere starts from the same request (15.34).
+    expect(request).toEqual(before);
+  });
+
+  test.each(cases)("%s goes on as it came where it is there, or where nothing is said of it", (parameter, members) => {
+    const request = chatRequest(members);
+    for (const capabilities of [[], [unsupported(parameter, "other")], [{ ...unsupported(parameter), support: "mapped" as const }]]) {
+      const { seen, written } = asked(request, [...capabilities, unsupported("x")]);
+      expect(seen.request).toBe(request);
+      expect(seen.native?.text).toBe("{}");
+      expect(written.warnings.length).toBe(1);
+    }
+  });
+
+  test("who the end user is changes nothing of an answer: it is left out and never refused", () => {
+    const { seen, written } = asked(chatRequest({ user: "u" }), [unsupported("user")]);
+    expect(seen.request.user).toBe("");
+    expect(written.warnings[0]?.message).toBe("user was left out: the provider does not take it: not there.");
+  });
+
+  test("15.37: values that mean what their absence means are not sent and not refused, and zero is none of them", () => {
+    const usual = { n: 1, topP: 1, temperature: 1, presencePenalty: 0, frequencyPenalty: 0, parallelToolCalls: true, serviceTier: "auto" };
+    const names = ["n", "top_p", "temperature", "presence_penalty", "frequency_penalty", "parallel_tool_calls", "service_tier"];
+    const { seen, written } = asked(
+      chatRequest(usual),
+      names.map((name) => unsupported(name)),
+    );
+    expect(seen.request).toEqual(chatRequest());
+    expect(written.warnings.length).toBe(1);
+    expect(refusalOf(() => asked(chatRequest({ temperature: 0 }), [unsupported("temperature")])).field).toBe("temperature");
+  });
+});
+
+describe("what only the dialect knows", () => {
+  test("is left alone where nothing is said of it", () => {
+    const request = chatRequest({ extras: [extra("a"), extra("messages[0].b")] });
+    expect(asked(request, [unsupported("c")]).seen.request).toBe(request);
+  });
+
+  test("is refused by its own path, for a row that names it or what it is below of", () => {
+    for (const [path, parameter] of [
+      ["a", "a"],
+      ["a.b[2].c", "a"],
+      ["messages[3].x", "messages[].x"],
+      ["tools[1]", "tools[]"],
+      ["tools[1].function.y", "tools[]"],
+    ] as const) {
+      const request = chatRequest({ extras: [extra("kept"), extra(path)] });
+      expect(refusalOf(() => asked(request, [unsupported(parameter)])).field).toBe(path);
+      const { seen } = asked(request, [unsupported(parameter)], { dropUnsupported: true });
+      expect(seen.request.extras.map((kept) => kept.path)).toEqual(["kept"]);
+    }
+  });
+
+  test("is refused by a server that refuses what it does not know, but for what a row maps", () => {
+    const mapped: Capability = { parameter: "messages[].prefix", support: "mapped", how: "" };
+    const request = chatRequest({ extras: [extra("messages[2].prefix"), extra("theirs", "other")] });
+    expect(asked(request, [mapped], { strictMembers: true }).seen.request).toBe(request);
+    const fault = refusalOf(() => asked(chatRequest({ extras: [extra("messages[2].x")] }), [mapped], { strictMembers: true }));
+    expect(fault.message).toBe("The model m does not support messages[2].x: the API refuses members that it does not know.");
+  });
+
+  test("is left out without a refusal where it came back with an answer or is a hint", () => {
+    const paths = ["metadata.k", "store", "messages[1].annotations", "messages[1].tool_calls[0].index"];
+    const { seen, written } = asked(chatRequest({ extras: paths.map((path) => extra(path)) }), [], { strictMembers: true });
+    expect(seen.request.extras).toEqual([]);
+    expect(written.warnings.slice(0, -1).map(({ field }) => field)).toEqual(paths);
+  });
+
+  test("of any path is looked up in time, whatever the path", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom("a", ".", "[", "]", "0", '"') }), (path) => {
+        const { seen } = asked(chatRequest({ extras: [extra(path)] }), [], { strictMembers: true, dropUnsupported: true });
+        expect(seen.request.extras).toEqual([]);
+      }),
+    );
+  });
+});
+
+describe("the table", () => {
+  test("15.40: of the rows that fit, the first holds, and a model that no row names keeps everything", () => {
+    const table = capabilityTable([
+      { parameter: "stop", support: "mapped", how: "", models: "x-chat*" },
+      unsupported("stop", "x-*"),
+      { parameter: "seed", support: "emulated", how: "" },
+    ]);
+    expect(table("x-chat-1").get("stop")?.support).toBe("mapped");
+    expect(table("x-2").get("stop")?.support).toBe("unsupported");
+    expect(table("y").get("stop")).toBeUndefined();
+    expect(table("y").get("seed")?.support).toBe("emulated");
+  });
+
+  test("costs nothing where it refuses nothing", () => {
+    const client = { dialect: "openai" } as ClientHalf;
+    expect(withCapabilities(client, { capabilities: [{ parameter: "seed", support: "mapped", how: "" }], strictMembers: false })).toBe(
+      client,
+    );
+  });
+});
