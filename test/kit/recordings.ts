@@ -82,7 +82,12 @@ function readRecording(folder: string, name: string): Recording {
     status: meta.http.status,
     headers: meta.http.response_headers ?? {},
     request: meta.files.request === undefined ? undefined : readFileSync(join(folder, meta.files.request), "utf8"),
-    answer: readFileSync(join(folder, meta.files.response)),
+    answer: readAnswer(join(folder, meta.files.response)),
     expect: meta.expect,
   };
+}
+
+/** The bytes of an answer; those of binary streams are kept as base64. */
+function readAnswer(path: string): Uint8Array {
+  return path.endsWith(".b64") ? Buffer.from(readFileSync(path, "utf8"), "base64") : readFileSync(path);
 }

@@ -1,0 +1,19 @@
+/**
+ * The dialect of the AWS Bedrock runtime: Converse and ConverseStream, one API for the models of many makers
+ * (https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference.html).
+ *
+ * Reading order: `writeRequest` with `writeTurns` and the table of `models` is the way in, `readAnswer` with `frames` the way back,
+ * `readFault` what happens instead.
+ */
+import type { ClientHalf } from "../dialect.ts";
+import { readAnswer } from "./readAnswer.ts";
+import { readFault } from "./readFault.ts";
+import { type BedrockOptions, requestWriter } from "./writeRequest.ts";
+
+export type { BedrockModelRow, ReasoningWay } from "./models.ts";
+export type { BedrockOptions, GuardrailOptions } from "./writeRequest.ts";
+
+/** The half that a provider uses, for one endpoint. */
+export function bedrockClient(options: BedrockOptions): ClientHalf {
+  return Object.freeze({ dialect: "bedrock", writeRequest: requestWriter(options), readAnswer, readFault });
+}
