@@ -14,6 +14,7 @@ import { type LineWriter, openLines } from "./io/lines.ts";
 import { meterLoad } from "./io/load.ts";
 import { systemRandom } from "./io/random.ts";
 import { openSecrets } from "./io/secrets.ts";
+import { signer } from "./io/sign.ts";
 import { openTelemetry } from "./io/telemetry.ts";
 import { openUpstream } from "./io/upstream.ts";
 import { compilePolicy } from "./policy/compile.ts";
@@ -70,6 +71,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
         random,
         sha256: (text) => hash("sha256", text, "hex"),
         secret: secrets.find,
+        signer: (scope, key) => signer(scope, key, clock),
         shed: shedding,
         write: telemetry.write,
         refused: (call, fault) => telemetry.refused(call.door, call.id, fault),

@@ -71,6 +71,7 @@ function wireTo(model: string, unsupportedParams: "drop" | "reject"): Wire {
     },
     sha256: (text) => text,
     secret: () => ({ read: () => new Secret("s3cret") }),
+    signer: () => () => [],
     shed: (call, next) => next(call),
     write: () => {},
     refused: () => {},

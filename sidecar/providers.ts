@@ -11,14 +11,16 @@ import type { OpenAiOptions } from "./dialects/openai/openai.ts";
 /** What is known of an endpoint. */
 export interface ProviderRow {
   /** The dialect it speaks. */
-  readonly dialect: "openai" | "anthropic";
-  /** The address before the dialect's own paths. */
+  readonly dialect: "openai" | "anthropic" | "bedrock";
+  /** The address before the dialect's own paths, with `{region}` where a region's name stands; empty where there is no one address. */
   readonly endpoint: string;
   /** The environment variable in which its users keep their key by custom, or undefined where there is none. */
   readonly keyVariable: string | undefined;
   /** The header that carries the key, and what stands before the key in it. */
   readonly keyHeader: string;
   readonly keyPrefix: string;
+  /** The name under which signatures of requests are made, where the endpoint takes any. */
+  readonly signingService?: string;
   /** Of the OpenAI dialect: the field that limits the answer. */
   readonly maxTokensField: "max_completion_tokens" | "max_tokens";
   /** Of the OpenAI dialect: whether the developer role is known. */
@@ -72,6 +74,12 @@ const azureOpenAi = {
   modelPatterns: [],
 } as const;
 
+/** The address of a provider: what policy gives, or the row's own in a region; empty if one of the two is wanting. */
+export function endpointOf(row: ProviderRow, given: string, region: string): string {
+  if (given !== "") return given;
+  return region === "" && row.endpoint.includes("{region}") ? "" : row.endpoint.replace("{region}", region);
+}
+
 /** The rows, by name. */
 export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze({
   openai: {
@@ -96,6 +104,18 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     developerRole: false,
     streamUsage: true,
     modelPatterns: ["claude-*"],
+  },
+  bedrock: {
+    dialect: "bedrock",
+    endpoint: "https://bedrock-runtime.{region}.amazonaws.com",
+    // Its users' variable holds a key for one region, which no variable names for sure, so no provider can be made of it unasked.
+    keyVariable: undefined,
+    ...bearer,
+    signingService: "bedrock",
+    maxTokensField: "max_tokens",
+    developerRole: false,
+    streamUsage: true,
+    modelPatterns: [],
   },
   compatible: {
     ...compatible,

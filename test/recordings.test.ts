@@ -161,14 +161,21 @@ const doors: readonly DoorUnderTest[] = [
   },
 ];
 
-const recordings = readRecordings(["openai", "openai-compatible", "anthropic"], ["openai.chat", "anthropic.messages"]);
+/** The model by which each grammar's provider is asked for. */
+const modelsByApi: Readonly<Record<string, string>> = { "openai.chat": "open", "anthropic.messages": "ant", "bedrock.converse": "bed" };
+
+const recordings = readRecordings(["openai", "openai-compatible", "anthropic", "bedrock"], Object.keys(modelsByApi));
 
 /** Counted for the table at the end. */
 const tally = new Map<string, { run: number; passed: number; partly: Map<string, string> }>();
 
 beforeAll(async () => {
   replay = await startReplay();
-  house = await startTestSidecar(policyFor(replay.origin), { open: "a", ant: "b" }, { logLevel: "silent" });
+  house = await startTestSidecar(
+    policyFor(replay.origin, { more: bedrockPolicy() }),
+    { open: "a", ant: "b", id: "c", secret: "d" },
+    { logLevel: "silent" },
+  );
   client = new grpc.Client(`127.0.0.1:${house.port}`, grpc.credentials.createInsecure());
 });
 afterAll(async () => {
@@ -182,7 +189,7 @@ if (recordingsFolder() === undefined) {
   test("recorded traffic through every door", (context) => context.skip(recordingsAbsent));
 } else {
   test("the recordings that the suite is about are there", () => {
-    expect(recordings.length).toBeGreaterThanOrEqual(36);
+    expect(recordings.length).toBeGreaterThanOrEqual(49);
   });
 
   describe.each(doors)("$name", (door) => {
@@ -299,7 +306,7 @@ function recordedRequest({ api, request: text, expect: { kind } }: Recording, fo
 }
 
 function modelOf({ api }: Recording): string {
-  return api === "openai.chat" ? "open" : "ant";
+  return modelsByApi[api] ?? "";
 }
 
 function post(
@@ -360,6 +367,26 @@ function grpcFailure(error: grpc.ServiceError): Failure {
   const info = details.find(({ typeUrl }) => typeUrl.endsWith("google.rpc.ErrorInfo"));
   const facts = info === undefined ? {} : fromBinary(ErrorInfoSchema, info.value).metadata;
   return { status: error.code, message: error.details, providerStatus: facts.provider_status, providerCode: facts.provider_code };
+}
+
+/** A provider whose requests are signed, and the route to it. */
+function bedrockPolicy(): string {
+  return `---
+apiVersion: outrigger.dev/v1alpha1
+kind: Provider
+metadata: {name: bed-provider}
+spec:
+  bedrock: {region: eu-central-1}
+  endpoint: ${replay.origin}
+  credential: {aws: {access_key_id: {file: SECRETS/id}, secret_access_key: {file: SECRETS/secret}}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: bed-route}
+spec:
+  match: {models: [bed]}
+  targets: [{provider: bed-provider, model: "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}]
+`;
 }
 
 /** A seed of a name, so that each case has cuts of its own and the same ones every time. */

@@ -19,7 +19,7 @@ import {
   type Resource,
   type Resources,
 } from "../../proto/resources.ts";
-import { type ProviderRow, providerRows } from "../../sidecar/providers.ts";
+import { endpointOf, type ProviderRow, providerRows } from "../../sidecar/providers.ts";
 
 /** What is checked: what `readResources` or a file store read. */
 export type Checked = Pick<ReadResources, "resources" | "problems" | "locate">;
@@ -66,7 +66,12 @@ function checkProviders({ providers }: Resources, tell: Tell): void {
       tell("policy/unknown-row", "error", provider, `spec.${spec.dialect.case}.row`, message, hint);
       continue;
     }
-    const endpoint = spec.endpoint || row.endpoint;
+    const endpoint = endpointOf(row, spec.endpoint, "region" in spec.dialect.value ? spec.dialect.value.region : "");
+    if (endpoint === "" && row.endpoint !== "") {
+      const message = `The row ${rowName} has an address in every region, and no region is given.`;
+      tell("policy/no-region", "error", provider, `spec.${spec.dialect.case}.region`, message, "Give one such as eu-central-1.");
+      continue;
+    }
     if (!URL.canParse(endpoint)) {
       const message = endpoint === "" ? `The row ${rowName} has no address of its own.` : "The endpoint is no address.";
       tell("policy/no-endpoint", "error", provider, "spec.endpoint", message, "Give one such as http://127.0.0.1:8000/v1.");

@@ -1,6 +1,7 @@
 /** The policy that `outrigger demo` runs: what was found on this machine, as the documents that a file would hold. */
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { apiVersion, groupResources, type KindName, type Resource, type Resources, schemaOf } from "../../proto/resources/kinds.ts";
+import type { ProviderRow } from "../../sidecar/providers.ts";
 
 /** What was found. */
 export interface Found {
@@ -20,7 +21,7 @@ export interface Found {
 export interface KeyedProvider {
   /** The row's name. */
   readonly row: string;
-  readonly dialect: "openai" | "anthropic";
+  readonly dialect: ProviderRow["dialect"];
   /** The environment variable that holds the key. */
   readonly keyVariable: string;
   /** Model names by which it can be recognised. */

@@ -44,6 +44,7 @@ export type ProblemId =
   // What no build has.
   | "policy/unknown-row"
   | "policy/no-endpoint"
+  | "policy/no-region"
   // What is allowed and probably not meant.
   | "policy/unused-provider"
   | "policy/unreachable-route"

@@ -58,7 +58,7 @@ function playedProvider(client: ClientHalf = plainDialect(), changes: Partial<Pr
     origin: "https://provider.test",
     basePath: "/v1",
     headers: ["x-added", "by policy"],
-    credential: () => ["authorization", "Bearer key"],
+    authorize: () => ["authorization", "Bearer key"],
     connectTimeoutMs: 3000,
     firstContentTimeoutMs: 60_000,
     betweenContentTimeoutMs: 30_000,

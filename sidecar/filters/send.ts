@@ -21,8 +21,11 @@ export interface ProviderWire {
   readonly basePath: string;
   /** Headers that policy adds, names and values in turn. */
   readonly headers: readonly string[];
-  /** The credential's header, name and value in turn, as it is now; empty without one. */
-  credential(): readonly string[];
+  /**
+   * The headers by which the provider knows the platform, names and values in turn, as they are now; empty without a credential. A
+   * signature is made over `path`, the dialect's `headers` and `body`, which are what is sent; other credentials do not look at them.
+   */
+  authorize(path: string, headers: readonly string[], body: string | Uint8Array): readonly string[];
   readonly connectTimeoutMs: number;
   readonly firstContentTimeoutMs: number;
   readonly betweenContentTimeoutMs: number;
@@ -100,11 +103,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       return;
     }
     call.signal.addEventListener("abort", this.#onAbort, { once: true });
+    const path = wire.basePath + written.path;
     this.#exchange = parts.upstream(
       {
         origin: wire.origin,
-        path: wire.basePath + written.path,
-        headers: [...written.headers, ...wire.headers, ...wire.credential()],
+        path,
+        headers: [...written.headers, ...wire.headers, ...wire.authorize(path, written.headers, written.body)],
         body: written.body,
         connectTimeoutMs: wire.connectTimeoutMs,
         connections: wire.connections,

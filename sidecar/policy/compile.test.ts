@@ -25,6 +25,9 @@ async function compiled(spec: string) {
     },
     sha256: (text) => text,
     secret: (reference) => (reference.source.value === "THERE" ? { read: () => new Secret("s3cret") } : { missing: "it is not set" }),
+    signer:
+      ({ host, region, service }, key) =>
+      (path, headers, body) => ["signed", [host, region, service, path, headers.join(" "), body.length, ...Object.values(key())].join(" ")],
     shed: (call, next) => next(call),
     write: () => {},
     refused: () => {},
@@ -56,7 +59,56 @@ describe("compilePolicy", () => {
     expect(request?.headers.slice(-4)).toEqual(["x-team", "blue", "api-key", "s3cret"]);
   });
 
+  it("finds an endpoint by its region, and signs for that region over all that is sent", async () => {
+    const credential = "{aws: {access_key_id: {env: THERE}, secret_access_key: {env: THERE}, session_token: {env: THERE}}}";
+    const { request } = await compiled(`{bedrock: {region: eu-central-1}, headers: {x-team: blue}, credential: ${credential}}`);
+    expect(request).toMatchObject({ origin: "https://bedrock-runtime.eu-central-1.amazonaws.com", path: "/model/m/converse-stream" });
+    const at = request?.headers.indexOf("signed") ?? -1;
+    const sent = `${request?.path} ${request?.headers.slice(0, at).join(" ")} ${request?.body.length}`;
+    expect(request?.headers.slice(at)).toEqual([
+      "signed",
+      `bedrock-runtime.eu-central-1.amazonaws.com eu-central-1 bedrock ${sent} s3cret s3cret s3cret`,
+    ]);
+    expect(sent).toContain("x-team blue");
+  });
+
+  it("signs over the path that policy puts before the dialect's, for another region or service", async () => {
+    const aws = "{access_key_id: {env: THERE}, secret_access_key: {env: THERE}, region: us-east-1, service: other}";
+    const { request } = await compiled(`{bedrock: {region: eu-west-1}, endpoint: "http://10.0.0.1:8080/proxy", credential: {aws: ${aws}}}`);
+    expect(request?.headers.at(-1)).toMatch(/^10\.0\.0\.1:8080 us-east-1 other \/proxy\/model\/m\/converse-stream /);
+  });
+
+  it("takes an API key as a bearer token where a row knows no other header", async () => {
+    const { request } = await compiled("{bedrock: {region: eu-west-1}, credential: {header: {secret: {env: THERE}}}}");
+    expect(request?.headers.slice(-2)).toEqual(["authorization", "Bearer s3cret"]);
+  });
+
+  it("hands guardrail and models to the dialect", async () => {
+    const { request } = await compiled(`{bedrock: {region: eu-west-1, guardrail: {identifier: g, version: "3",
+      trace: BEDROCK_GUARDRAIL_TRACE_FULL, streaming: BEDROCK_GUARDRAIL_STREAMING_ASYNC}, models: [{pattern: m, max_output_tokens: 5}]}}`);
+    expect(JSON.parse(String(request?.body)).guardrailConfig).toEqual({
+      guardrailIdentifier: "g",
+      guardrailVersion: "3",
+      trace: "enabled_full",
+      streamProcessingMode: "async",
+    });
+  });
+
   it.each([
+    ["{bedrock: {}}", "spec.bedrock.region: this provider has an address in every region"],
+    [
+      '{bedrock: {}, endpoint: "http://10.0.0.1", credential: {aws: {access_key_id: {env: THERE}, secret_access_key: {env: THERE}}}}',
+      "spec.credential.aws.region: a signature needs a region",
+    ],
+    [
+      "{openai: {}, credential: {aws: {access_key_id: {env: THERE}, secret_access_key: {env: THERE}, region: eu-west-1}}}",
+      "spec.credential.aws.service: this provider's row names no service",
+    ],
+    [
+      "{bedrock: {region: eu-west-1}, credential: {aws: {access_key_id: {env: THERE}, secret_access_key: {env: NOT_THERE}}}}",
+      "spec.credential.aws.secret_access_key: it is not set",
+    ],
+    ["{bedrock: {region: eu-west-1}, headers: {x-amz-date: now}}", "spec.headers.x-amz-date: the header x-amz-date is set by"],
     ["{openai: {row: unheard-of}}", 'spec.openai.row: no row "unheard-of" speaks this dialect; known rows: openai,'],
     ["{openai: {row: anthropic}}", 'spec.openai.row: no row "anthropic" speaks this dialect'],
     ["{openai: {row: compatible}}", "spec.endpoint: this provider's row has no address of its own"],

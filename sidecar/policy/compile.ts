@@ -8,9 +8,11 @@ import type { Fault } from "../../proto/fault.ts";
 import {
   AnthropicJsonSchema,
   AnthropicThinking,
+  type AwsCredential,
   type Capability as CapabilityMessage,
   CapabilitySupport,
   ForcedToolChoice,
+  type HeaderCredential,
   JsonForm,
   MaxTokensField,
   type OpenAIDialect,
@@ -22,6 +24,7 @@ import {
 import type { Problem, Resources } from "../../proto/resources.ts";
 import type { Call, Filter, Policy, Secret } from "../call.ts";
 import { anthropicClient } from "../dialects/anthropic/anthropic.ts";
+import { bedrockClient } from "../dialects/bedrock/bedrock.ts";
 import { type Capability, withCapabilities } from "../dialects/capabilities.ts";
 import type { ClientHalf } from "../dialects/dialect.ts";
 import { type OpenAiOptions, openAiClient } from "../dialects/openai/openai.ts";
@@ -31,7 +34,8 @@ import { type CallRecord, record } from "../filters/record.ts";
 import { compileRoute } from "../filters/route.ts";
 import { type ProviderWire, type SendParts, send } from "../filters/send.ts";
 import { compose, inOrder, send as wireEnd } from "../pipeline.ts";
-import { type ProviderRow, providerRows } from "../providers.ts";
+import { endpointOf, type ProviderRow, providerRows } from "../providers.ts";
+import { bedrockOptions } from "./bedrockOptions.ts";
 import { compilePrices } from "./prices.ts";
 
 /** What a policy is made with, beside its resources. */
@@ -40,12 +44,34 @@ export interface CompileParts extends SendParts {
   readonly sha256: (text: string) => string;
   /** Finds a secret, or says why it cannot be found, never showing it. */
   readonly secret: (reference: SecretReference) => SecretSource;
+  /** Makes what signs requests with a key, as it is at the moment of signing. */
+  readonly signer: (scope: SigningScope, key: () => AccessKey) => Signer;
   /** The filter that refuses under load; it outlives policies, since calls in flight do. */
   readonly shed: Filter;
   /** Puts a record where records go. */
   readonly write: (record: CallRecord) => void;
   /** Hears of callers whom no consumer's credential identifies. */
   readonly refused: (call: Call, fault: Fault) => void;
+}
+
+/** What signs the requests to one provider: gives the headers to add to a request that is final but for these. */
+export type Signer = ProviderWire["authorize"];
+
+/** For whom a signature holds. */
+export interface SigningScope {
+  /** The `Host` header of every request. */
+  readonly host: string;
+  readonly region: string;
+  /** The name under which the service checks signatures. */
+  readonly service: string;
+}
+
+/** What requests are signed with. Never logged. */
+export interface AccessKey {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** Of temporary keys. */
+  readonly sessionToken?: string | undefined;
 }
 
 /** A secret that was found, as it is at the moment of reading; or why it was not. */
@@ -115,15 +141,18 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
   if (dialect === undefined) return undefined;
   const { row, client } = dialect;
 
-  const endpoint = spec.endpoint || row.endpoint;
+  const endpoint = endpointOf(row, spec.endpoint, regionOf(spec));
+  if (endpoint === "" && row.endpoint !== "")
+    return refuse(`spec.${spec.dialect.case}.region`, "this provider has an address in every region: give a region such as eu-central-1");
   if (endpoint === "")
     return refuse("spec.endpoint", "this provider's row has no address of its own: give one such as http://127.0.0.1:8000/v1");
   if (!URL.canParse(endpoint)) return refuse("spec.endpoint", `expected an http or https address, saw ${JSON.stringify(endpoint)}`);
   const url = new URL(endpoint);
 
-  const credential = compileCredential(spec, row, parts, refuse);
   const headers = compileHeaders(spec, refuse);
-  if (credential === undefined || headers === undefined) return undefined;
+  if (headers === undefined) return undefined;
+  const authorize = compileCredential(spec, row, url.host, headers, parts, refuse);
+  if (authorize === undefined) return undefined;
 
   return {
     name,
@@ -131,7 +160,7 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
     origin: url.origin,
     basePath: url.pathname.replace(/\/+$/, ""),
     headers,
-    credential,
+    authorize,
     connectTimeoutMs: milliseconds(spec.timeouts?.connect, defaults.connectMs),
     firstContentTimeoutMs: milliseconds(spec.timeouts?.firstContent, defaults.firstContentMs),
     betweenContentTimeoutMs: milliseconds(spec.timeouts?.betweenContent, defaults.betweenContentMs),
@@ -145,7 +174,7 @@ type Refuse = (field: string, message: string) => undefined;
 
 function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow; client: ClientHalf } | undefined {
   const { dialect } = spec;
-  if (dialect.case === undefined) return refuse("spec", "a provider needs a dialect: openai or anthropic");
+  if (dialect.case === undefined) return refuse("spec", "a provider needs a dialect, such as openai or anthropic");
   const rowName = dialect.value.row || dialect.case;
   const row = Object.hasOwn(providerRows, rowName) ? providerRows[rowName] : undefined;
   if (row === undefined || row.dialect !== dialect.case) {
@@ -175,7 +204,16 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
       });
       return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
     }
+    case "bedrock": {
+      const client = bedrockClient(bedrockOptions(dialect.value));
+      return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
+    }
   }
+}
+
+/** The region of a dialect whose endpoints have one, or empty. */
+function regionOf({ dialect }: ProviderSpec): string {
+  return dialect.value !== undefined && "region" in dialect.value ? dialect.value.region : "";
 }
 
 /** What policy says of an endpoint, before what its row says. */
@@ -255,20 +293,71 @@ const jsonSchemaWays: Readonly<Record<number, "output_config" | "tool">> = {
 function compileCredential(
   spec: ProviderSpec,
   row: ProviderRow,
+  host: string,
+  headers: readonly string[],
   parts: CompileParts,
   refuse: Refuse,
-): (() => readonly string[]) | undefined {
+): ProviderWire["authorize"] | undefined {
   const form = spec.credential?.form;
-  if (form?.case === undefined) return () => noHeaders;
-  const { secret, name, prefix } = form.value;
-  if (secret === undefined) return refuse("spec.credential.header.secret", "a credential needs a secret by reference: env or file");
+  switch (form?.case) {
+    case undefined:
+      return () => noHeaders;
+    case "header":
+      return headerCredential(form.value, row, parts, refuse);
+    case "aws":
+      return signature(form.value, form.value.region || regionOf(spec), row, host, headers, parts, refuse);
+  }
+}
+
+function headerCredential(
+  { secret, name, prefix }: HeaderCredential,
+  row: ProviderRow,
+  parts: CompileParts,
+  refuse: Refuse,
+): ProviderWire["authorize"] | undefined {
   const header = name || row.keyHeader;
   if (framing.has(header))
     return refuse("spec.credential.header.name", `the header ${header} belongs to the connection and carries no credential`);
   const before = prefix ?? (name === "" || name === row.keyHeader ? row.keyPrefix : "");
-  const source = parts.secret(secret);
-  if ("missing" in source) return refuse("spec.credential.header.secret", source.missing);
-  return () => [header, before + source.read().reveal()];
+  const read = compileSecret(secret, "spec.credential.header.secret", parts, refuse);
+  return read && (() => [header, before + read().reveal()]);
+}
+
+/** Signs what is sent, headers of policy included. */
+function signature(
+  { accessKeyId, secretAccessKey, sessionToken, service: givenService }: AwsCredential,
+  region: string,
+  row: ProviderRow,
+  host: string,
+  headers: readonly string[],
+  parts: CompileParts,
+  refuse: Refuse,
+): ProviderWire["authorize"] | undefined {
+  const service = givenService || row.signingService;
+  if (service === undefined) return refuse("spec.credential.aws.service", "this provider's row names no service to sign for: name one");
+  if (region === "") return refuse("spec.credential.aws.region", "a signature needs a region such as eu-central-1");
+  const id = compileSecret(accessKeyId, "spec.credential.aws.access_key_id", parts, refuse);
+  const secret = compileSecret(secretAccessKey, "spec.credential.aws.secret_access_key", parts, refuse);
+  const token = sessionToken && compileSecret(sessionToken, "spec.credential.aws.session_token", parts, refuse);
+  if (id === undefined || secret === undefined || (sessionToken !== undefined && token === undefined)) return undefined;
+  const sign = parts.signer({ host, region, service }, () => ({
+    accessKeyId: id().reveal(),
+    secretAccessKey: secret().reveal(),
+    sessionToken: token?.().reveal(),
+  }));
+  return headers.length === 0 ? sign : (path, dialects, body) => sign(path, [...dialects, ...headers], body);
+}
+
+/** What reads a secret as it is now; undefined if it cannot be had, which is then told. */
+function compileSecret(
+  reference: SecretReference | undefined,
+  field: string,
+  parts: CompileParts,
+  refuse: Refuse,
+): (() => Secret) | undefined {
+  if (reference === undefined) return refuse(field, "a credential needs a secret by reference: env or file");
+  const source = parts.secret(reference);
+  return "missing" in source ? refuse(field, source.missing) : source.read;
 }
 
 const noHeaders: readonly string[] = [];
@@ -297,6 +386,8 @@ const taken: ReadonlySet<string> = new Set([
   "authorization",
   "content-encoding",
   "content-type",
+  "x-amz-date",
+  "x-amz-security-token",
   "x-api-key",
 ]);
 

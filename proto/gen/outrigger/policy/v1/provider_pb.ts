@@ -17,7 +17,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file outrigger/policy/v1/provider.proto.
  */
 export const file_outrigger_policy_v1_provider: GenFile = /*@__PURE__*/
-  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIqsFCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASMwoIZW5kcG9pbnQYCiABKAlCIbpIHnIcKIAQMhdeKGh0dHBzPzovL1teXHM/I0BdKyk/JBI4CgpjcmVkZW50aWFsGAsgASgLMh8ub3V0cmlnZ2VyLnBvbGljeS52MS5DcmVkZW50aWFsSAGIAQESHQoManVyaXNkaWN0aW9uGAwgASgJQge6SARyAigQEjwKCHRpbWVvdXRzGA0gASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlclRpbWVvdXRzSAKIAQESOAoGbGltaXRzGA4gASgLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlckxpbWl0c0gDiAEBEngKB2hlYWRlcnMYDyADKAsyLi5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlYy5IZWFkZXJzRW50cnlCN4ABAbpIMZoBLhAgIhNyESiAATIMXlthLXowLTktXSskKhVyEyiAIDIOXltceDIwLVx4N2VdKiQSQAoMY2FwYWJpbGl0aWVzGBAgAygLMh8ub3V0cmlnZ2VyLnBvbGljeS52MS5DYXBhYmlsaXR5Qgm6SAaSAQMQgAQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEAoHZGlhbGVjdBIFukgCCAFCDQoLX2NyZWRlbnRpYWxCCwoJX3RpbWVvdXRzQgkKB19saW1pdHMi0ggKDU9wZW5BSURpYWxlY3QSFAoDcm93GAEgASgJQge6SARyAihAEkcKEG1heF90b2tlbnNfZmllbGQYAiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLk1heFRva2Vuc0ZpZWxkQgi6SAWCAQIQARIbCg5kZXZlbG9wZXJfcm9sZRgDIAEoCEgAiAEBEhkKDHN0cmVhbV91c2FnZRgEIAEoCEgBiAEBEmkKC3BhdGhfcHJlZml4GAUgASgJQk+6SExySiiACDJFXigvKFtBLVphLXowLTkuX34hJCYnKCkqLDs9OkAvLV18JVswLTlBLUZhLWZdezJ9fFt7XVsrXT9tb2RlbFt9XSkqKT8kSAKIAQESdwoFcXVlcnkYBiADKAsyLS5vdXRyaWdnZXIucG9saWN5LnYxLk9wZW5BSURpYWxlY3QuUXVlcnlFbnRyeUI5ukg2mgEzEBAiGHIWKEAyEl5bQS1aYS16MC05Ll9+LV0rJCoVchMogAIyDl5bXHgyMC1ceDdlXSokEkQKC3Rvb2xfY2hvaWNlGAcgASgOMiUub3V0cmlnZ2VyLnBvbGljeS52MS5Gb3JjZWRUb29sQ2hvaWNlQgi6SAWCAQIQARItCg1yZXF1aXJlZF93b3JkGAggASgJQha6SBNyEVIAUghyZXF1aXJlZFIDYW55EisKE3Rvb2xfY2FsbF9pZF9sZW5ndGgYCSABKAVCCbpIBhoEGEAoBkgDiAEBEj8KCHRoaW5raW5nGAogASgOMiMub3V0cmlnZ2VyLnBvbGljeS52MS5UaGlua2luZ01lbWJlckIIukgFggECEAESGwoOc3RyaWN0X21lbWJlcnMYCyABKAhIBIgBARIaCg1jYWNoZV9tYXJrZXJzGAwgASgISAWIAQESEgoFdG9wX2sYDSABKAhIBogBARIYCgt3aG9sZV90b3BfcBgOIAEoCEgHiAEBEi4KCnNlZWRfZmllbGQYDyABKAlCGrpIF3IVUgBSBHNlZWRSC3JhbmRvbV9zZWVkElcKEXJlYXNvbmluZ19lZmZvcnRzGBAgAygJQjy6SDmSATYQCBgBIjByLlIEbm9uZVIHbWluaW1hbFIDbG93UgZtZWRpdW1SBGhpZ2hSBXhoaWdoUgNtYXgSOgoJanNvbl9mb3JtGBEgASgOMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5Kc29uRm9ybUIIukgFggECEAEaLAoKUXVlcnlFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhEKD19kZXZlbG9wZXJfcm9sZUIPCg1fc3RyZWFtX3VzYWdlQg4KDF9wYXRoX3ByZWZpeEIWChRfdG9vbF9jYWxsX2lkX2xlbmd0aEIRCg9fc3RyaWN0X21lbWJlcnNCEAoOX2NhY2hlX21hcmtlcnNCCAoGX3RvcF9rQg4KDF93aG9sZV90b3BfcCLbAQoKQ2FwYWJpbGl0eRJXCglwYXJhbWV0ZXIYASABKAlCRLpIQXI/KIACMjpeW0EtWmEtel9dW0EtWmEtejAtOV8tXSooXFtcXXxcLltBLVphLXpfXVtBLVphLXowLTlfLV0qKSokEhgKBm1vZGVscxgCIAEoCUIIukgFcgMogAISQwoHc3VwcG9ydBgDIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQ2FwYWJpbGl0eVN1cHBvcnRCCrpIB4IBBBABIAASFQoDaG93GAQgASgJQgi6SAVyAyiAAiL5AQoQQW50aHJvcGljRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNwoHdmVyc2lvbhgCIAEoCUImukgjciEyH14oWzAtOV17NH0tWzAtOV17Mn0tWzAtOV17Mn0pPyQSMQoFYmV0YXMYAyADKAlCIrpIH5IBHBAgIhhyFiiAATIRXltBLVphLXowLTkuXy1dKyQSIwoSZGVmYXVsdF9tYXhfdG9rZW5zGAQgASgDQge6SAQiAigAEj4KBm1vZGVscxgFIAMoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQW50aHJvcGljTW9kZWxCCbpIBpIBAxCAASKCAgoOQW50aHJvcGljTW9kZWwSGwoHcGF0dGVybhgBIAEoCUIKukgHcgUgASiAAhJCCgh0aGlua2luZxgCIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQW50aHJvcGljVGhpbmtpbmdCCLpIBYIBAhABEkcKC2pzb25fc2NoZW1hGAMgASgOMigub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNKc29uU2NoZW1hQgi6SAWCAQIQARIVCghzYW1wbGluZxgEIAEoCEgAiAEBEiIKEW1heF9vdXRwdXRfdG9rZW5zGAUgASgDQge6SAQiAigAQgsKCV9zYW1wbGluZyJ0Cg9TZWNyZXRSZWZlcmVuY2USMQoDZW52GAEgASgJQiKAAQG6SBxyGjIYXltBLVphLXpfXVtBLVphLXowLTlfXSokSAASHQoEZmlsZRgCIAEoCUINgAEBukgHcgUgASiAIEgAQg8KBnNvdXJjZRIFukgCCAEiVAoKQ3JlZGVudGlhbBI3CgZoZWFkZXIYASABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLkhlYWRlckNyZWRlbnRpYWxIAEINCgRmb3JtEgW6SAIIASKyAQoQSGVhZGVyQ3JlZGVudGlhbBIkCgRuYW1lGAEgASgJQha6SBNyESiAATIMXlthLXowLTktXSokEi8KBnByZWZpeBgCIAEoCUIagAEBukgUchIoQDIOXltceDIwLVx4N2VdKiRIAIgBARI8CgZzZWNyZXQYAyABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBQgkKB19wcmVmaXgi6QIKEFByb3ZpZGVyVGltZW91dHMSQgoHY29ubmVjdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMI2AQyBBDAhD1IAIgBARJICg1maXJzdF9jb250ZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwiQHDIEEMCEPUgBiAEBEkoKD2JldHdlZW5fY29udGVudBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMIkBwyBBDAhD1IAogBARJACgRjYWxsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6SA+qAQwiBAiAowUyBBDAhD1IA4gBAUIKCghfY29ubmVjdEIQCg5fZmlyc3RfY29udGVudEISChBfYmV0d2Vlbl9jb250ZW50QgcKBV9jYWxsIlcKDlByb3ZpZGVyTGltaXRzEiAKC2Nvbm5lY3Rpb25zGAEgASgFQgu6SAgaBhj//wMoABIjCgxhbnN3ZXJfYnl0ZXMYAiABKANCDbpICiIIGICAgIAEKAAqjwEKEEZvcmNlZFRvb2xDaG9pY2USIgoeRk9SQ0VEX1RPT0xfQ0hPSUNFX1VOU1BFQ0lGSUVEEAASHAoYRk9SQ0VEX1RPT0xfQ0hPSUNFX05BTUVEEAESHAoYRk9SQ0VEX1RPT0xfQ0hPSUNFX01PREVTEAISGwoXRk9SQ0VEX1RPT0xfQ0hPSUNFX05PTkUQAyqsAQoOVGhpbmtpbmdNZW1iZXISHwobVEhJTktJTkdfTUVNQkVSX1VOU1BFQ0lGSUVEEAASJQohVEhJTktJTkdfTUVNQkVSX1JFQVNPTklOR19DT05URU5UEAESHQoZVEhJTktJTkdfTUVNQkVSX1JFQVNPTklORxACEhkKFVRISU5LSU5HX01FTUJFUl9QQVJUUxADEhgKFFRISU5LSU5HX01FTUJFUl9OT05FEAQqVQoISnNvbkZvcm0SGQoVSlNPTl9GT1JNX1VOU1BFQ0lGSUVEEAASGQoVSlNPTl9GT1JNX0pTT05fU0NIRU1BEAESEwoPSlNPTl9GT1JNX1ZBTFVFEAIqmwEKEUNhcGFiaWxpdHlTdXBwb3J0EiIKHkNBUEFCSUxJVFlfU1VQUE9SVF9VTlNQRUNJRklFRBAAEh0KGUNBUEFCSUxJVFlfU1VQUE9SVF9NQVBQRUQQARIfChtDQVBBQklMSVRZX1NVUFBPUlRfRU1VTEFURUQQAhIiCh5DQVBBQklMSVRZX1NVUFBPUlRfVU5TVVBQT1JURUQQAyp/Cg5NYXhUb2tlbnNGaWVsZBIgChxNQVhfVE9LRU5TX0ZJRUxEX1VOU1BFQ0lGSUVEEAASKgomTUFYX1RPS0VOU19GSUVMRF9NQVhfQ09NUExFVElPTl9UT0tFTlMQARIfChtNQVhfVE9LRU5TX0ZJRUxEX01BWF9UT0tFTlMQAiqUAQoRQW50aHJvcGljVGhpbmtpbmcSIgoeQU5USFJPUElDX1RISU5LSU5HX1VOU1BFQ0lGSUVEEAASHQoZQU5USFJPUElDX1RISU5LSU5HX0JVREdFVBABEh8KG0FOVEhST1BJQ19USElOS0lOR19BREFQVElWRRACEhsKF0FOVEhST1BJQ19USElOS0lOR19OT05FEAMqhQEKE0FudGhyb3BpY0pzb25TY2hlbWESJQohQU5USFJPUElDX0pTT05fU0NIRU1BX1VOU1BFQ0lGSUVEEAASJwojQU5USFJPUElDX0pTT05fU0NIRU1BX09VVFBVVF9DT05GSUcQARIeChpBTlRIUk9QSUNfSlNPTl9TQ0hFTUFfVE9PTBACYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
+  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIuMFCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASNgoHYmVkcm9jaxgEIAEoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0RpYWxlY3RIABIzCghlbmRwb2ludBgKIAEoCUIhukgechwogBAyF14oaHR0cHM/Oi8vW15ccz8jQF0rKT8kEjgKCmNyZWRlbnRpYWwYCyABKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNyZWRlbnRpYWxIAYgBARIdCgxqdXJpc2RpY3Rpb24YDCABKAlCB7pIBHICKBASPAoIdGltZW91dHMYDSABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyVGltZW91dHNIAogBARI4CgZsaW1pdHMYDiABKAsyIy5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyTGltaXRzSAOIAQESeAoHaGVhZGVycxgPIAMoCzIuLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvdmlkZXJTcGVjLkhlYWRlcnNFbnRyeUI3gAEBukgxmgEuECAiE3IRKIABMgxeW2EtejAtOS1dKyQqFXITKIAgMg5eW1x4MjAtXHg3ZV0qJBJACgxjYXBhYmlsaXRpZXMYECADKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNhcGFiaWxpdHlCCbpIBpIBAxCABBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIQCgdkaWFsZWN0EgW6SAIIAUINCgtfY3JlZGVudGlhbEILCglfdGltZW91dHNCCQoHX2xpbWl0cyLSCAoNT3BlbkFJRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASRwoQbWF4X3Rva2Vuc19maWVsZBgCIAEoDjIjLm91dHJpZ2dlci5wb2xpY3kudjEuTWF4VG9rZW5zRmllbGRCCLpIBYIBAhABEhsKDmRldmVsb3Blcl9yb2xlGAMgASgISACIAQESGQoMc3RyZWFtX3VzYWdlGAQgASgISAGIAQESaQoLcGF0aF9wcmVmaXgYBSABKAlCT7pITHJKKIAIMkVeKC8oW0EtWmEtejAtOS5ffiEkJicoKSosOz06QC8tXXwlWzAtOUEtRmEtZl17Mn18W3tdWytdP21vZGVsW31dKSopPyRIAogBARJ3CgVxdWVyeRgGIAMoCzItLm91dHJpZ2dlci5wb2xpY3kudjEuT3BlbkFJRGlhbGVjdC5RdWVyeUVudHJ5Qjm6SDaaATMQECIYchYoQDISXltBLVphLXowLTkuX34tXSskKhVyEyiAAjIOXltceDIwLVx4N2VdKiQSRAoLdG9vbF9jaG9pY2UYByABKA4yJS5vdXRyaWdnZXIucG9saWN5LnYxLkZvcmNlZFRvb2xDaG9pY2VCCLpIBYIBAhABEi0KDXJlcXVpcmVkX3dvcmQYCCABKAlCFrpIE3IRUgBSCHJlcXVpcmVkUgNhbnkSKwoTdG9vbF9jYWxsX2lkX2xlbmd0aBgJIAEoBUIJukgGGgQYQCgGSAOIAQESPwoIdGhpbmtpbmcYCiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLlRoaW5raW5nTWVtYmVyQgi6SAWCAQIQARIbCg5zdHJpY3RfbWVtYmVycxgLIAEoCEgEiAEBEhoKDWNhY2hlX21hcmtlcnMYDCABKAhIBYgBARISCgV0b3BfaxgNIAEoCEgGiAEBEhgKC3dob2xlX3RvcF9wGA4gASgISAeIAQESLgoKc2VlZF9maWVsZBgPIAEoCUIaukgXchVSAFIEc2VlZFILcmFuZG9tX3NlZWQSVwoRcmVhc29uaW5nX2VmZm9ydHMYECADKAlCPLpIOZIBNhAIGAEiMHIuUgRub25lUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBI6Cglqc29uX2Zvcm0YESABKA4yHS5vdXRyaWdnZXIucG9saWN5LnYxLkpzb25Gb3JtQgi6SAWCAQIQARosCgpRdWVyeUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEQoPX2RldmVsb3Blcl9yb2xlQg8KDV9zdHJlYW1fdXNhZ2VCDgoMX3BhdGhfcHJlZml4QhYKFF90b29sX2NhbGxfaWRfbGVuZ3RoQhEKD19zdHJpY3RfbWVtYmVyc0IQCg5fY2FjaGVfbWFya2Vyc0IICgZfdG9wX2tCDgoMX3dob2xlX3RvcF9wItsBCgpDYXBhYmlsaXR5ElcKCXBhcmFtZXRlchgBIAEoCUJEukhBcj8ogAIyOl5bQS1aYS16X11bQS1aYS16MC05Xy1dKihcW1xdfFwuW0EtWmEtel9dW0EtWmEtejAtOV8tXSopKiQSGAoGbW9kZWxzGAIgASgJQgi6SAVyAyiAAhJDCgdzdXBwb3J0GAMgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5DYXBhYmlsaXR5U3VwcG9ydEIKukgHggEEEAEgABIVCgNob3cYBCABKAlCCLpIBXIDKIACIvkBChBBbnRocm9waWNEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI3Cgd2ZXJzaW9uGAIgASgJQia6SCNyITIfXihbMC05XXs0fS1bMC05XXsyfS1bMC05XXsyfSk/JBIxCgViZXRhcxgDIAMoCUIiukgfkgEcECAiGHIWKIABMhFeW0EtWmEtejAtOS5fLV0rJBIjChJkZWZhdWx0X21heF90b2tlbnMYBCABKANCB7pIBCICKAASPgoGbW9kZWxzGAUgAygLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNNb2RlbEIJukgGkgEDEIABIoICCg5BbnRocm9waWNNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCHRoaW5raW5nGAIgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNUaGlua2luZ0IIukgFggECEAESRwoLanNvbl9zY2hlbWEYAyABKA4yKC5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY0pzb25TY2hlbWFCCLpIBYIBAhABEhUKCHNhbXBsaW5nGAQgASgISACIAQESIgoRbWF4X291dHB1dF90b2tlbnMYBSABKANCB7pIBCICKABCCwoJX3NhbXBsaW5nIugBCg5CZWRyb2NrRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNQoGcmVnaW9uGAIgASgJQiW6SCJyIChAMhxeKFthLXpdezIsOH0oLVthLXowLTldKykrKT8kEj0KCWd1YXJkcmFpbBgDIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbEgAiAEBEjwKBm1vZGVscxgEIAMoCzIhLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja01vZGVsQgm6SAaSAQMQgAFCDAoKX2d1YXJkcmFpbCL3AQoQQmVkcm9ja0d1YXJkcmFpbBIeCgppZGVudGlmaWVyGAEgASgJQgq6SAdyBSABKIAQEjEKB3ZlcnNpb24YAiABKAlCILpIHXIbMhleKFsxLTldWzAtOV17MCw3fXxEUkFGVCkkEkMKBXRyYWNlGAMgASgOMioub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrR3VhcmRyYWlsVHJhY2VCCLpIBYIBAhABEksKCXN0cmVhbWluZxgEIAEoDjIuLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbFN0cmVhbWluZ0IIukgFggECEAEilQQKDEJlZHJvY2tNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCXJlYXNvbmluZxgCIAEoDjIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja1JlYXNvbmluZ0IIukgFggECEAESRQoLanNvbl9zY2hlbWEYAyABKA4yJi5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tKc29uU2NoZW1hQgi6SAWCAQIQARJFCgt0b29sX2Nob2ljZRgEIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja1Rvb2xDaG9pY2VCCLpIBYIBAhABEhMKBnN5c3RlbRgFIAEoCEgAiAEBEhIKBXRvb2xzGAYgASgISAGIAQESGQoMc3RyaWN0X3Rvb2xzGAcgASgISAKIAQESEgoFY2FjaGUYCCABKAhIA4gBARIVCghzYW1wbGluZxgJIAEoCEgEiAEBEjwKBXRvcF9rGAogASgJQii6SCVyIyhAMh9eKFtBLVphLXpfXSsoWy5dW0EtWmEtel9dKyk/KT8kSAWIAQESIgoRbWF4X291dHB1dF90b2tlbnMYCyABKANCB7pIBCICKABCCQoHX3N5c3RlbUIICgZfdG9vbHNCDwoNX3N0cmljdF90b29sc0IICgZfY2FjaGVCCwoJX3NhbXBsaW5nQggKBl90b3BfayJ0Cg9TZWNyZXRSZWZlcmVuY2USMQoDZW52GAEgASgJQiKAAQG6SBxyGjIYXltBLVphLXpfXVtBLVphLXowLTlfXSokSAASHQoEZmlsZRgCIAEoCUINgAEBukgHcgUgASiAIEgAQg8KBnNvdXJjZRIFukgCCAEihwEKCkNyZWRlbnRpYWwSNwoGaGVhZGVyGAEgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5IZWFkZXJDcmVkZW50aWFsSAASMQoDYXdzGAIgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5Bd3NDcmVkZW50aWFsSABCDQoEZm9ybRIFukgCCAEisgEKEEhlYWRlckNyZWRlbnRpYWwSJAoEbmFtZRgBIAEoCUIWukgTchEogAEyDF5bYS16MC05LV0qJBIvCgZwcmVmaXgYAiABKAlCGoABAbpIFHISKEAyDl5bXHgyMC1ceDdlXSokSACIAQESPAoGc2VjcmV0GAMgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBAUIJCgdfcHJlZml4ItACCg1Bd3NDcmVkZW50aWFsEkMKDWFjY2Vzc19rZXlfaWQYASABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBEkcKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBARJACg1zZXNzaW9uX3Rva2VuGAMgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VIAIgBARI1CgZyZWdpb24YBCABKAlCJbpIInIgKEAyHF4oW2Etel17Miw4fSgtW2EtejAtOV0rKSspPyQSJgoHc2VydmljZRgFIAEoCUIVukgSchAoQDIMXlthLXowLTktXSokQhAKDl9zZXNzaW9uX3Rva2VuIukCChBQcm92aWRlclRpbWVvdXRzEkIKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCNgEMgQQwIQ9SACIAQESSAoNZmlyc3RfY29udGVudBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMIkBwyBBDAhD1IAYgBARJKCg9iZXR3ZWVuX2NvbnRlbnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCJAcMgQQwIQ9SAKIAQESQAoEY2FsbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISukgPqgEMIgQIgKMFMgQQwIQ9SAOIAQFCCgoIX2Nvbm5lY3RCEAoOX2ZpcnN0X2NvbnRlbnRCEgoQX2JldHdlZW5fY29udGVudEIHCgVfY2FsbCJXCg5Qcm92aWRlckxpbWl0cxIgCgtjb25uZWN0aW9ucxgBIAEoBUILukgIGgYY//8DKAASIwoMYW5zd2VyX2J5dGVzGAIgASgDQg26SAoiCBiAgICABCgAKo8BChBGb3JjZWRUb29sQ2hvaWNlEiIKHkZPUkNFRF9UT09MX0NIT0lDRV9VTlNQRUNJRklFRBAAEhwKGEZPUkNFRF9UT09MX0NIT0lDRV9OQU1FRBABEhwKGEZPUkNFRF9UT09MX0NIT0lDRV9NT0RFUxACEhsKF0ZPUkNFRF9UT09MX0NIT0lDRV9OT05FEAMqrAEKDlRoaW5raW5nTWVtYmVyEh8KG1RISU5LSU5HX01FTUJFUl9VTlNQRUNJRklFRBAAEiUKIVRISU5LSU5HX01FTUJFUl9SRUFTT05JTkdfQ09OVEVOVBABEh0KGVRISU5LSU5HX01FTUJFUl9SRUFTT05JTkcQAhIZChVUSElOS0lOR19NRU1CRVJfUEFSVFMQAxIYChRUSElOS0lOR19NRU1CRVJfTk9ORRAEKlUKCEpzb25Gb3JtEhkKFUpTT05fRk9STV9VTlNQRUNJRklFRBAAEhkKFUpTT05fRk9STV9KU09OX1NDSEVNQRABEhMKD0pTT05fRk9STV9WQUxVRRACKpsBChFDYXBhYmlsaXR5U3VwcG9ydBIiCh5DQVBBQklMSVRZX1NVUFBPUlRfVU5TUEVDSUZJRUQQABIdChlDQVBBQklMSVRZX1NVUFBPUlRfTUFQUEVEEAESHwobQ0FQQUJJTElUWV9TVVBQT1JUX0VNVUxBVEVEEAISIgoeQ0FQQUJJTElUWV9TVVBQT1JUX1VOU1VQUE9SVEVEEAMqfwoOTWF4VG9rZW5zRmllbGQSIAocTUFYX1RPS0VOU19GSUVMRF9VTlNQRUNJRklFRBAAEioKJk1BWF9UT0tFTlNfRklFTERfTUFYX0NPTVBMRVRJT05fVE9LRU5TEAESHwobTUFYX1RPS0VOU19GSUVMRF9NQVhfVE9LRU5TEAIqlAEKEUFudGhyb3BpY1RoaW5raW5nEiIKHkFOVEhST1BJQ19USElOS0lOR19VTlNQRUNJRklFRBAAEh0KGUFOVEhST1BJQ19USElOS0lOR19CVURHRVQQARIfChtBTlRIUk9QSUNfVEhJTktJTkdfQURBUFRJVkUQAhIbChdBTlRIUk9QSUNfVEhJTktJTkdfTk9ORRADKoUBChNBbnRocm9waWNKc29uU2NoZW1hEiUKIUFOVEhST1BJQ19KU09OX1NDSEVNQV9VTlNQRUNJRklFRBAAEicKI0FOVEhST1BJQ19KU09OX1NDSEVNQV9PVVRQVVRfQ09ORklHEAESHgoaQU5USFJPUElDX0pTT05fU0NIRU1BX1RPT0wQAiqtAQoVQmVkcm9ja0d1YXJkcmFpbFRyYWNlEicKI0JFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX1VOU1BFQ0lGSUVEEAASIwofQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRU5BQkxFRBABEiQKIEJFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX0RJU0FCTEVEEAISIAocQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRlVMTBADKpUBChlCZWRyb2NrR3VhcmRyYWlsU3RyZWFtaW5nEisKJ0JFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19VTlNQRUNJRklFRBAAEiQKIEJFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19TWU5DEAESJQohQkVEUk9DS19HVUFSRFJBSUxfU1RSRUFNSU5HX0FTWU5DEAIqywEKEEJlZHJvY2tSZWFzb25pbmcSIQodQkVEUk9DS19SRUFTT05JTkdfVU5TUEVDSUZJRUQQABIaChZCRURST0NLX1JFQVNPTklOR19OT05FEAESHAoYQkVEUk9DS19SRUFTT05JTkdfQlVER0VUEAISHgoaQkVEUk9DS19SRUFTT05JTkdfQURBUFRJVkUQAxIcChhCRURST0NLX1JFQVNPTklOR19DT05GSUcQBBIcChhCRURST0NLX1JFQVNPTklOR19FRkZPUlQQBSqbAQoRQmVkcm9ja0pzb25TY2hlbWESIwofQkVEUk9DS19KU09OX1NDSEVNQV9VTlNQRUNJRklFRBAAEiUKIUJFRFJPQ0tfSlNPTl9TQ0hFTUFfT1VUUFVUX0NPTkZJRxABEhwKGEJFRFJPQ0tfSlNPTl9TQ0hFTUFfVE9PTBACEhwKGEJFRFJPQ0tfSlNPTl9TQ0hFTUFfTk9ORRADKpEBChFCZWRyb2NrVG9vbENob2ljZRIjCh9CRURST0NLX1RPT0xfQ0hPSUNFX1VOU1BFQ0lGSUVEEAASHAoYQkVEUk9DS19UT09MX0NIT0lDRV9BVVRPEAESGwoXQkVEUk9DS19UT09MX0NIT0lDRV9BTlkQAhIcChhCRURST0NLX1RPT0xfQ0hPSUNFX1RPT0wQA2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
 
 /**
  * Where calls may go: an endpoint, the dialect that it speaks, and the credential that it wants.
@@ -88,6 +88,14 @@ export type ProviderSpec = Message<"outrigger.policy.v1.ProviderSpec"> & {
      */
     value: AnthropicDialect;
     case: "anthropic";
+  } | {
+    /**
+     * AWS Bedrock: Converse and ConverseStream.
+     *
+     * @generated from field: outrigger.policy.v1.BedrockDialect bedrock = 4;
+     */
+    value: BedrockDialect;
+    case: "bedrock";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -425,6 +433,183 @@ export const AnthropicModelSchema: GenMessage<AnthropicModel> = /*@__PURE__*/
   messageDesc(file_outrigger_policy_v1_provider, 5);
 
 /**
+ * AWS Bedrock's Converse API, and what is particular to a region, a guardrail or models.
+ *
+ * @generated from message outrigger.policy.v1.BedrockDialect
+ */
+export type BedrockDialect = Message<"outrigger.policy.v1.BedrockDialect"> & {
+  /**
+   * The row of the provider table whose properties and endpoint hold unless said otherwise here; empty means bedrock.
+   *
+   * @generated from field: string row = 1;
+   */
+  row: string;
+
+  /**
+   * The region whose endpoint is called and for which requests are signed, such as eu-central-1; empty only with an endpoint and without
+   * signatures.
+   *
+   * @generated from field: string region = 2;
+   */
+  region: string;
+
+  /**
+   * The guardrail that every call passes at the provider, absent without.
+   *
+   * @generated from field: optional outrigger.policy.v1.BedrockGuardrail guardrail = 3;
+   */
+  guardrail?: BedrockGuardrail | undefined;
+
+  /**
+   * What is particular to single models; the first row whose pattern fits a model holds, before the built-in rows.
+   *
+   * @generated from field: repeated outrigger.policy.v1.BedrockModel models = 4;
+   */
+  models: BedrockModel[];
+};
+
+/**
+ * Describes the message outrigger.policy.v1.BedrockDialect.
+ * Use `create(BedrockDialectSchema)` to create a new message.
+ */
+export const BedrockDialectSchema: GenMessage<BedrockDialect> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 6);
+
+/**
+ * A guardrail that is kept at the provider.
+ *
+ * @generated from message outrigger.policy.v1.BedrockGuardrail
+ */
+export type BedrockGuardrail = Message<"outrigger.policy.v1.BedrockGuardrail"> & {
+  /**
+   * Its id or its resource name.
+   *
+   * @generated from field: string identifier = 1;
+   */
+  identifier: string;
+
+  /**
+   * Its version: a number, or DRAFT.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * How much the provider tells of what the guardrail did; unspecified leaves it to the provider.
+   *
+   * @generated from field: outrigger.policy.v1.BedrockGuardrailTrace trace = 3;
+   */
+  trace: BedrockGuardrailTrace;
+
+  /**
+   * Whether a streamed answer waits for the guardrail; unspecified leaves it to the provider, which lets it wait.
+   *
+   * @generated from field: outrigger.policy.v1.BedrockGuardrailStreaming streaming = 4;
+   */
+  streaming: BedrockGuardrailStreaming;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.BedrockGuardrail.
+ * Use `create(BedrockGuardrailSchema)` to create a new message.
+ */
+export const BedrockGuardrailSchema: GenMessage<BedrockGuardrail> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 7);
+
+/**
+ * What is particular to some models behind the Converse API.
+ *
+ * @generated from message outrigger.policy.v1.BedrockModel
+ */
+export type BedrockModel = Message<"outrigger.policy.v1.BedrockModel"> & {
+  /**
+   * Which models, by id, inference profile or resource name: a name in which * stands for anything.
+   *
+   * @generated from field: string pattern = 1;
+   */
+  pattern: string;
+
+  /**
+   * How thinking is asked for; unspecified leaves it to the built-in rows.
+   *
+   * @generated from field: outrigger.policy.v1.BedrockReasoning reasoning = 2;
+   */
+  reasoning: BedrockReasoning;
+
+  /**
+   * How an answer by JSON schema is asked for; unspecified leaves it to the built-in rows.
+   *
+   * @generated from field: outrigger.policy.v1.BedrockJsonSchema json_schema = 3;
+   */
+  jsonSchema: BedrockJsonSchema;
+
+  /**
+   * Which tools the model can be made to call; unspecified leaves it to the built-in rows.
+   *
+   * @generated from field: outrigger.policy.v1.BedrockToolChoice tool_choice = 4;
+   */
+  toolChoice: BedrockToolChoice;
+
+  /**
+   * Whether it takes instructions apart from the turns; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool system = 5;
+   */
+  system?: boolean | undefined;
+
+  /**
+   * Whether it takes tools; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool tools = 6;
+   */
+  tools?: boolean | undefined;
+
+  /**
+   * Whether it takes tools that keep to their schema exactly; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool strict_tools = 7;
+   */
+  strictTools?: boolean | undefined;
+
+  /**
+   * Whether it takes cache markers; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool cache = 8;
+   */
+  cache?: boolean | undefined;
+
+  /**
+   * Whether temperature, top_p and top_k may be sent; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool sampling = 9;
+   */
+  sampling?: boolean | undefined;
+
+  /**
+   * Under which name top_k goes among the additional fields, such as top_k or inferenceConfig.topK; absent leaves it to the built-in rows,
+   * and empty means that the model has no such parameter.
+   *
+   * @generated from field: optional string top_k = 10;
+   */
+  topK?: string | undefined;
+
+  /**
+   * The most tokens that the model can answer with; larger requests are lowered to it. 0 leaves it to the built-in rows.
+   *
+   * @generated from field: int64 max_output_tokens = 11;
+   */
+  maxOutputTokens: bigint;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.BedrockModel.
+ * Use `create(BedrockModelSchema)` to create a new message.
+ */
+export const BedrockModelSchema: GenMessage<BedrockModel> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 8);
+
+/**
  * A secret by reference: policy never holds the secret itself.
  *
  * @generated from message outrigger.policy.v1.SecretReference
@@ -459,7 +644,7 @@ export type SecretReference = Message<"outrigger.policy.v1.SecretReference"> & {
  * Use `create(SecretReferenceSchema)` to create a new message.
  */
 export const SecretReferenceSchema: GenMessage<SecretReference> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 6);
+  messageDesc(file_outrigger_policy_v1_provider, 9);
 
 /**
  * How the sidecar proves itself to a provider.
@@ -480,6 +665,14 @@ export type Credential = Message<"outrigger.policy.v1.Credential"> & {
      */
     value: HeaderCredential;
     case: "header";
+  } | {
+    /**
+     * A signature of every request by AWS Signature Version 4.
+     *
+     * @generated from field: outrigger.policy.v1.AwsCredential aws = 2;
+     */
+    value: AwsCredential;
+    case: "aws";
   } | { case: undefined; value?: undefined };
 };
 
@@ -488,7 +681,7 @@ export type Credential = Message<"outrigger.policy.v1.Credential"> & {
  * Use `create(CredentialSchema)` to create a new message.
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 7);
+  messageDesc(file_outrigger_policy_v1_provider, 10);
 
 /**
  * A secret in a request header.
@@ -523,7 +716,56 @@ export type HeaderCredential = Message<"outrigger.policy.v1.HeaderCredential"> &
  * Use `create(HeaderCredentialSchema)` to create a new message.
  */
 export const HeaderCredentialSchema: GenMessage<HeaderCredential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 8);
+  messageDesc(file_outrigger_policy_v1_provider, 11);
+
+/**
+ * An access key that signs every request.
+ *
+ * @generated from message outrigger.policy.v1.AwsCredential
+ */
+export type AwsCredential = Message<"outrigger.policy.v1.AwsCredential"> & {
+  /**
+   * The key's id.
+   *
+   * @generated from field: outrigger.policy.v1.SecretReference access_key_id = 1;
+   */
+  accessKeyId?: SecretReference | undefined;
+
+  /**
+   * The key's secret.
+   *
+   * @generated from field: outrigger.policy.v1.SecretReference secret_access_key = 2;
+   */
+  secretAccessKey?: SecretReference | undefined;
+
+  /**
+   * The session's token, of temporary keys.
+   *
+   * @generated from field: optional outrigger.policy.v1.SecretReference session_token = 3;
+   */
+  sessionToken?: SecretReference | undefined;
+
+  /**
+   * The region for which requests are signed; empty means the dialect's.
+   *
+   * @generated from field: string region = 4;
+   */
+  region: string;
+
+  /**
+   * The service for which requests are signed; empty means the row's.
+   *
+   * @generated from field: string service = 5;
+   */
+  service: string;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.AwsCredential.
+ * Use `create(AwsCredentialSchema)` to create a new message.
+ */
+export const AwsCredentialSchema: GenMessage<AwsCredential> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 12);
 
 /**
  * How long to wait for what.
@@ -565,7 +807,7 @@ export type ProviderTimeouts = Message<"outrigger.policy.v1.ProviderTimeouts"> &
  * Use `create(ProviderTimeoutsSchema)` to create a new message.
  */
 export const ProviderTimeoutsSchema: GenMessage<ProviderTimeouts> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 9);
+  messageDesc(file_outrigger_policy_v1_provider, 13);
 
 /**
  * How much may go to a provider at once.
@@ -593,7 +835,7 @@ export type ProviderLimits = Message<"outrigger.policy.v1.ProviderLimits"> & {
  * Use `create(ProviderLimitsSchema)` to create a new message.
  */
 export const ProviderLimitsSchema: GenMessage<ProviderLimits> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 10);
+  messageDesc(file_outrigger_policy_v1_provider, 14);
 
 /**
  * How far a tool can be chosen.
@@ -916,4 +1158,251 @@ export type AnthropicJsonSchema = (typeof AnthropicJsonSchema)[keyof typeof Anth
  */
 export const AnthropicJsonSchemaSchema: GenEnum<AnthropicJsonSchema> = /*@__PURE__*/
   enumDesc(file_outrigger_policy_v1_provider, 6);
+
+/**
+ * How much the provider tells of what a guardrail did.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockGuardrailTrace
+ */
+export const BedrockGuardrailTrace = {
+  /**
+   * As the provider does without being told.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_TRACE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * What was found.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_TRACE_ENABLED = 1;
+   */
+  ENABLED: 1,
+
+  /**
+   * Nothing.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_TRACE_DISABLED = 2;
+   */
+  DISABLED: 2,
+
+  /**
+   * What was found, and what was looked at.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_TRACE_FULL = 3;
+   */
+  FULL: 3,
+} as const;
+
+/**
+ * How much the provider tells of what a guardrail did.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockGuardrailTrace
+ */
+export type BedrockGuardrailTrace = (typeof BedrockGuardrailTrace)[keyof typeof BedrockGuardrailTrace] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.BedrockGuardrailTrace.
+ */
+export const BedrockGuardrailTraceSchema: GenEnum<BedrockGuardrailTrace> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 7);
+
+/**
+ * Whether a streamed answer waits for a guardrail.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockGuardrailStreaming
+ */
+export const BedrockGuardrailStreaming = {
+  /**
+   * As the provider does without being told.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_STREAMING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Each piece waits until it is checked.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_STREAMING_SYNC = 1;
+   */
+  SYNC: 1,
+
+  /**
+   * Pieces come at once and may be found bad later.
+   *
+   * @generated from enum value: BEDROCK_GUARDRAIL_STREAMING_ASYNC = 2;
+   */
+  ASYNC: 2,
+} as const;
+
+/**
+ * Whether a streamed answer waits for a guardrail.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockGuardrailStreaming
+ */
+export type BedrockGuardrailStreaming = (typeof BedrockGuardrailStreaming)[keyof typeof BedrockGuardrailStreaming] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.BedrockGuardrailStreaming.
+ */
+export const BedrockGuardrailStreamingSchema: GenEnum<BedrockGuardrailStreaming> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 8);
+
+/**
+ * How a model behind the Converse API is asked to think.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockReasoning
+ */
+export const BedrockReasoning = {
+  /**
+   * As the built-in rows say.
+   *
+   * @generated from enum value: BEDROCK_REASONING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Not at all.
+   *
+   * @generated from enum value: BEDROCK_REASONING_NONE = 1;
+   */
+  NONE: 1,
+
+  /**
+   * By a number of tokens, in the field thinking.
+   *
+   * @generated from enum value: BEDROCK_REASONING_BUDGET = 2;
+   */
+  BUDGET: 2,
+
+  /**
+   * Adaptively, by a word of effort, in the fields thinking and output_config.
+   *
+   * @generated from enum value: BEDROCK_REASONING_ADAPTIVE = 3;
+   */
+  ADAPTIVE: 3,
+
+  /**
+   * By a word of effort in the field reasoningConfig.
+   *
+   * @generated from enum value: BEDROCK_REASONING_CONFIG = 4;
+   */
+  CONFIG: 4,
+
+  /**
+   * By a word of effort in the field reasoning_effort.
+   *
+   * @generated from enum value: BEDROCK_REASONING_EFFORT = 5;
+   */
+  EFFORT: 5,
+} as const;
+
+/**
+ * How a model behind the Converse API is asked to think.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockReasoning
+ */
+export type BedrockReasoning = (typeof BedrockReasoning)[keyof typeof BedrockReasoning] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.BedrockReasoning.
+ */
+export const BedrockReasoningSchema: GenEnum<BedrockReasoning> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 9);
+
+/**
+ * How a model behind the Converse API is asked for JSON by schema.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockJsonSchema
+ */
+export const BedrockJsonSchema = {
+  /**
+   * As the built-in rows say.
+   *
+   * @generated from enum value: BEDROCK_JSON_SCHEMA_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By the outputConfig member.
+   *
+   * @generated from enum value: BEDROCK_JSON_SCHEMA_OUTPUT_CONFIG = 1;
+   */
+  OUTPUT_CONFIG: 1,
+
+  /**
+   * By a tool that must be called, whose arguments become the answer's text.
+   *
+   * @generated from enum value: BEDROCK_JSON_SCHEMA_TOOL = 2;
+   */
+  TOOL: 2,
+
+  /**
+   * Not at all.
+   *
+   * @generated from enum value: BEDROCK_JSON_SCHEMA_NONE = 3;
+   */
+  NONE: 3,
+} as const;
+
+/**
+ * How a model behind the Converse API is asked for JSON by schema.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockJsonSchema
+ */
+export type BedrockJsonSchema = (typeof BedrockJsonSchema)[keyof typeof BedrockJsonSchema] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.BedrockJsonSchema.
+ */
+export const BedrockJsonSchemaSchema: GenEnum<BedrockJsonSchema> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 10);
+
+/**
+ * Which tools a model behind the Converse API can be made to call.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockToolChoice
+ */
+export const BedrockToolChoice = {
+  /**
+   * As the built-in rows say.
+   *
+   * @generated from enum value: BEDROCK_TOOL_CHOICE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * None: it decides for itself.
+   *
+   * @generated from enum value: BEDROCK_TOOL_CHOICE_AUTO = 1;
+   */
+  AUTO: 1,
+
+  /**
+   * At least one.
+   *
+   * @generated from enum value: BEDROCK_TOOL_CHOICE_ANY = 2;
+   */
+  ANY: 2,
+
+  /**
+   * One by name, too.
+   *
+   * @generated from enum value: BEDROCK_TOOL_CHOICE_TOOL = 3;
+   */
+  TOOL: 3,
+} as const;
+
+/**
+ * Which tools a model behind the Converse API can be made to call.
+ *
+ * @generated from enum outrigger.policy.v1.BedrockToolChoice
+ */
+export type BedrockToolChoice = (typeof BedrockToolChoice)[keyof typeof BedrockToolChoice] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.BedrockToolChoice.
+ */
+export const BedrockToolChoiceSchema: GenEnum<BedrockToolChoice> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 11);
 
