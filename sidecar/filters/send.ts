@@ -74,7 +74,8 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   readonly #call: Call;
   readonly #written: WrittenRequest;
   #exchange: UpstreamExchange = inert;
-  readonly #onAbort: () => void;
+  /** A field and not an assignment: V8 makes a function that is assigned to a property old at once, and with it all that it reaches. */
+  readonly #onAbort = () => this.#fail(toFault(this.#call.signal.reason));
   readonly #endsAtMs: number;
 
   #reader: AnswerReader | undefined;
@@ -97,7 +98,6 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     this.#written = written;
     this.#contentAtMs = parts.clock.monotonicMs();
     this.#endsAtMs = this.#contentAtMs + callTimeoutMs;
-    this.#onAbort = () => this.#fail(toFault(call.signal.reason));
     if (call.signal.aborted) {
       this.#onAbort();
       return;
