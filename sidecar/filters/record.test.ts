@@ -50,7 +50,24 @@ describe("record", () => {
   it("writes one record of a call that the door left, with what was known by then", async () => {
     const { records, filter } = recorder();
     for await (const _ of filter(makeCall(), () => answerOf([textEvent(0, "a")], [textEvent(0, "b")], [endEvent()]))) break;
-    expect(records).toMatchObject([{ outcome: "CANCELLED", fault: undefined }]);
+    expect(records).toMatchObject([{ outcome: "CANCELLED", fault: { reason: FaultReason.CANCELLED } }]);
+  });
+
+  // A deadline that passed, and a caller that stalled, while a batch waited for a slow reader were counted as code OK, reason CANCELLED.
+  it("says why a call was stopped that was left between two batches", async () => {
+    const { records, filter } = recorder();
+    const controller = new AbortController();
+    for await (const _ of filter(makeCall({ signal: controller.signal }), () => answerOf([textEvent(0, "a")], [endEvent()]))) {
+      controller.abort(new Fault(FaultReason.CALLER_STALLED, "slow"));
+      break;
+    }
+    expect(records).toMatchObject([{ outcome: "CALLER_STALLED", fault: { reason: FaultReason.CALLER_STALLED } }]);
+  });
+
+  it("counts a call as gone well whose caller left only after the end", async () => {
+    const { records, filter } = recorder();
+    for await (const _ of filter(makeCall(), () => answerOf([textEvent(0, "a"), endEvent()]))) break;
+    expect(records).toMatchObject([{ outcome: "ok", fault: undefined }]);
   });
 
   it("adds the price to the end and keeps native bytes, which cannot say it", async () => {

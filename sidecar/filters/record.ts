@@ -1,14 +1,15 @@
 /** One log line, the counters, and the price of every call, however it ends. */
 import { type Batch, nativeBatch } from "../../proto/chat.ts";
-import { type Fault, toFault } from "../../proto/fault.ts";
+import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import { FinishReason, type Money, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { Call, Clock, Filter, Next } from "../call.ts";
 
 /** What is known of a call once it is over. Holds no content, no credential and no prompt, so it may be written down as it is. */
 export interface CallRecord {
   readonly call: Call;
-  /** How it ended: `ok`, a fault's name such as `MODEL_NOT_FOUND`, or `CANCELLED` if the door left before the end. */
+  /** How it ended: `ok`, or a fault's name such as `MODEL_NOT_FOUND`. */
   readonly outcome: string;
+  /** What went wrong; undefined if all went well. */
   readonly fault: Fault | undefined;
   readonly totalMs: number;
   /** From the start to the provider's first content, or undefined if there was none. */
@@ -53,10 +54,12 @@ async function* recorded(
     fault = toFault(caught);
     throw fault;
   } finally {
+    // A door that leaves between two batches throws nothing. Why it left is what its call's signal says.
+    if (!seen.ended) fault ??= call.signal.aborted ? toFault(call.signal.reason) : left();
     const { firstContentAtMs } = call.notes;
     write({
       call,
-      outcome: fault?.kind.name ?? (seen.ended ? "ok" : "CANCELLED"),
+      outcome: fault?.kind.name ?? "ok",
       fault,
       totalMs: clock.monotonicMs() - call.startedAtMs,
       firstContentMs: firstContentAtMs === 0 ? undefined : firstContentAtMs - call.startedAtMs,
@@ -65,6 +68,10 @@ async function* recorded(
       cost,
     });
   }
+}
+
+function left(): Fault {
+  return new Fault(FaultReason.CANCELLED, "The door left before the answer was over.");
 }
 
 interface Seen {
