@@ -53,7 +53,8 @@ export class WebTextExchange implements Exchange {
     this.#outer.body(encodedMax, (fault, encoded) => {
       if (fault !== undefined) return done(fault, encoded);
       const decoded = decodeBase64(encoded);
-      if (decoded === undefined) return done(new Fault(FaultReason.REQUEST_INVALID, "The request's body is not base64."), encoded);
+      if (decoded === undefined)
+        return done(new Fault(FaultReason.REQUEST_INVALID, `The request's body is not base64 in at most ${piecesMax} pieces.`), encoded);
       done(undefined, decoded);
     });
   }
@@ -92,7 +93,7 @@ export class WebTextExchange implements Exchange {
 }
 
 /**
- * The bytes of base64 text in which any number of pieces, each with its padding, may follow each other; undefined if it is anything
+ * The bytes of base64 text in which up to `piecesMax` pieces, each with its padding, may follow each other; undefined if it is anything
  * else.
  */
 export function decodeBase64(encoded: Uint8Array): Uint8Array | undefined {
@@ -106,13 +107,16 @@ export function decodeBase64(encoded: Uint8Array): Uint8Array | undefined {
     const end = padding === -1 ? text.length : padding - (padding % 4) + 4;
     const piece = text.slice(start, end);
     if (!/^[^=]*={0,2}$/.test(piece)) return undefined;
+    // Each costs a hundred times its four characters, and a body within its limit of bytes could hold millions.
+    if (pieces.length === piecesMax) return undefined;
     pieces.push(Buffer.from(piece, "base64"));
     start = end;
   }
   return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
 }
 
-const encodedSlack = 64 * 1024; // sixteen thousand pieces; browsers send one
+const piecesMax = 16 * 1024; // browsers send one
+const encodedSlack = 4 * piecesMax;
 
 /** Each piece is padded, so that its last bytes can be decoded when they come and no token waits for the next. */
 function base64(data: Uint8Array | string): string {
