@@ -1,6 +1,6 @@
 /** The command as people and scripts meet it: a process with words, an exit code, and two streams. */
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -56,6 +56,7 @@ describe("words", () => {
     [["chat"], /There is no prompt/],
     [["keys", "hash"], /Standard input is empty: expected a key/],
     [["chat", "--address", "not an address", "hi"], /is no address: expected host:port/],
+    [["chat", "--address", "ftp://127.0.0.1:7410", "hi"], /is no address: expected host:port/],
   ])("%j is a mistake of the caller and ends with 2", async (words, said) => {
     const ended = await runCommand(words);
     expect(ended).toMatchObject({ code: 2, stdout: "", stderr: expect.stringMatching(said) });
@@ -173,6 +174,28 @@ describe("run", () => {
     expect(await running.stop()).toMatchObject({ code: 0 });
     const nobody = await runCommand(["chat", "--address", `unix:${socket}`, "hi"]);
     expect(nobody).toMatchObject({ code: 1, stderr: expect.stringMatching(/Nothing listens at unix:/) });
+  });
+
+  test("does not start where it cannot listen, says so in plain words, and leaves what is there", async () => {
+    const path = policy("nowhere.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
+    const start = (...words: string[]) => runCommand(["run", "-f", path, "--no-ops", "--log-level", "silent", ...words]);
+    expect(await start("--no-listen", "--socket", path)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /nowhere\.yaml is there already and is no socket, so it stays as it is\.\nChoose another path with --socket\.\n$/,
+      ),
+    });
+    expect(existsSync(path)).toBe(true);
+    expect(await start("--no-listen", "--socket", join(folder, "none", "doors.sock"))).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /The socket \/\S+\/none\/doors\.sock cannot be made\.\nChoose with --socket a path in a folder that is there/,
+      ),
+    });
+    expect(await start("--no-listen")).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/nowhere to listen: expected --socket with --no-listen/),
+    });
   });
 
   test("does not start with policy that is wrong, and names the place", async () => {

@@ -67,7 +67,7 @@ function answers(address: string): Promise<boolean> {
 }
 
 function baseUrl(address: string): string {
-  const url = /^https?:\/\//.test(address) ? address : `http://${address}`;
-  if (URL.canParse(url)) return url.replace(/\/+$/, "");
+  const url = address.includes("://") ? address : `http://${address}`;
+  if (/^https?:\/\//.test(url) && URL.canParse(url)) return url.replace(/\/+$/, "");
   throw new Failure(`${address} is no address: expected host:port, http://host:port, or unix:/path.`, undefined, 2);
 }

@@ -53,16 +53,34 @@ function settingsOrFail<Settings>(read: () => Settings): Settings {
 /** What the system says about an address, in plain words; undefined if it is about something else. */
 function addressFailure(error: unknown): Failure | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;
-  const { port, address } = error as { readonly port?: number; readonly address?: string };
-  const where = port === undefined ? String(address ?? "The address") : `${address}:${port}`;
+  const { port, address, hostname } = error as { readonly port?: number; readonly address?: string; readonly hostname?: string };
+  // Of a Unix socket the system says its path as the address, and no port or one below zero.
+  const isPath = port === undefined || port < 0;
+  const where = isPath ? String(address ?? "The address") : `${address}:${port}`;
   if (error.code === "EADDRINUSE") {
     return new Failure(
       `${where} is in use, and Outrigger needs it.`,
-      "Another Outrigger may be running. Stop it, or choose other ports with --port and --ops-port; 0 takes any free one.",
+      isPath
+        ? "Another Outrigger may be running. Stop it, or choose another path with --socket."
+        : "Another Outrigger may be running. Stop it, or choose other ports with --port and --ops-port; 0 takes any free one.",
     );
   }
+  if (error.code === "ENOTSOCK") {
+    return new Failure(`${where} is there already and is no socket, so it stays as it is.`, "Choose another path with --socket.");
+  }
   if (error.code === "EACCES") {
-    return new Failure(`${where} may not be used by this user.`, "Choose a port above 1023 with --port and --ops-port.");
+    return isPath
+      ? new Failure(
+          `The socket ${where} cannot be made.`,
+          "Choose with --socket a path in a folder that is there and that this user may write to.",
+        )
+      : new Failure(`${where} may not be used by this user.`, "Choose a port above 1023 with --port and --ops-port.");
+  }
+  if (error.code === "ENOTFOUND" || error.code === "EAI_AGAIN") {
+    return new Failure(
+      `${hostname ?? "The host"} is not known as an address.`,
+      "Choose another with --host: 127.0.0.1 for this machine alone.",
+    );
   }
   if (error.code === "EADDRNOTAVAIL") {
     return new Failure(`${where} is no address of this machine.`, "Choose another with --host: 127.0.0.1 for this machine alone.");

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -172,6 +172,18 @@ describe("one port", () => {
     const { listener: other } = await running();
     await expect(other.listenUnix(path)).rejects.toThrow("EADDRINUSE");
     expect((await request1(path, "GET", "/echo")).status).toBe(200);
+  });
+
+  // A file or link whose path was given as that of the socket was deleted.
+  test("leaves a file at the path of its Unix socket as it is, and says so", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "outrigger-"));
+    cleanups.push(() => rmSync(folder, { recursive: true }));
+    const { listener } = await running();
+    const path = join(folder, "notes.txt");
+    writeFileSync(path, "precious");
+    await expect(listener.listenUnix(path)).rejects.toMatchObject({ code: "ENOTSOCK", address: path });
+    expect(readFileSync(path, "utf8")).toBe("precious");
+    await expect(listener.listenUnix(folder)).rejects.toMatchObject({ code: "ENOTSOCK", address: folder });
   });
 
   test("answers requests that were sent without waiting, in their order, and keeps the connection", async () => {

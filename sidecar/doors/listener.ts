@@ -3,7 +3,7 @@
  * through that a strict reader of either would not. What comes out is an `Exchange`, and nothing of the request is ever copied onward.
  */
 
-import { rmSync } from "node:fs";
+import { lstatSync, rmSync } from "node:fs";
 import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
 import {
   type IncomingHttpHeaders,
@@ -93,8 +93,8 @@ export interface Listener {
   /** Listens on a TCP address; port 0 takes a free one. Resolves to the port. */
   listen(host: string, port: number): Promise<number>;
   /**
-   * Listens on a Unix socket. A file that a dead process left is replaced; one that somebody answers on is an error. Who may connect is
-   * decided by the rights of its folder.
+   * Listens on a Unix socket. A socket that a dead process left is replaced; one that somebody answers on is an error, and so is a file
+   * that is no socket. Who may connect is decided by the rights of its folder.
    */
   listenUnix(path: string): Promise<void>;
   /** Exchanges that are open. */
@@ -156,7 +156,10 @@ class DoorListener implements Listener {
     try {
       await this.#listen({ path });
     } catch (error) {
-      if (!isTaken(error) || (await somebodyAnswers(path))) throw error;
+      if (!isTaken(error)) throw error;
+      // A path that was mistyped may name anything, and what nobody listens behind is not always what a dead process left.
+      if (!lstatSync(path).isSocket()) throw Object.assign(new Error(`${path} is no socket`), { code: "ENOTSOCK", address: path });
+      if (await somebodyAnswers(path)) throw error;
       rmSync(path);
       await this.#listen({ path });
     }

@@ -4,7 +4,7 @@ import { openFiles } from "../../store/files.ts";
 import { callLines } from "../callLines.ts";
 import { listening, refuseWrong, startOrFail } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
-import type { World } from "../world.ts";
+import { ExitCode, Failure, type World } from "../world.ts";
 
 /** What the command line says. */
 export interface RunOptions {
@@ -16,6 +16,9 @@ export interface RunOptions {
 
 /** Runs until the process is asked to stop, then lets running calls end. */
 export async function run(world: World, terminal: Terminal, options: RunOptions): Promise<number> {
+  if (options.settings.listen === null && (options.settings.socketPath ?? null) === null) {
+    throw new Failure("There is nowhere to listen: expected --socket with --no-listen.", undefined, ExitCode.usage);
+  }
   // Whoever stops it while it starts has it started and stopped in order.
   const stopped = world.stopped();
   const store = openFiles(options.files, world.clock.after);
