@@ -11,7 +11,7 @@ import type { OpenAiOptions } from "./dialects/openai/openai.ts";
 /** What is known of an endpoint. */
 export interface ProviderRow {
   /** The dialect it speaks. */
-  readonly dialect: "openai" | "anthropic" | "bedrock";
+  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock";
   /** The address before the dialect's own paths, with `{region}` where a region's name stands; empty where there is no one address. */
   readonly endpoint: string;
   /** The environment variable in which its users keep their key by custom, or undefined where there is none. */
@@ -80,6 +80,11 @@ export function endpointOf(row: ProviderRow, given: string, region: string): str
   return region === "" && row.endpoint.includes("{region}") ? "" : row.endpoint.replace("{region}", region);
 }
 
+/** The row that a provider's dialect names, or the one that is meant where it names none. */
+export function rowNameOf(dialect: { readonly case: string; readonly value: { readonly row: string; readonly vertex?: unknown } }): string {
+  return dialect.value.row || (dialect.value.vertex === undefined ? dialect.case : "vertex");
+}
+
 /** The rows, by name. */
 export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze({
   openai: {
@@ -112,6 +117,29 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     keyVariable: undefined,
     ...bearer,
     signingService: "bedrock",
+    maxTokensField: "max_tokens",
+    developerRole: false,
+    streamUsage: true,
+    modelPatterns: [],
+  },
+  gemini: {
+    dialect: "gemini",
+    endpoint: "https://generativelanguage.googleapis.com",
+    keyVariable: "GEMINI_API_KEY",
+    // Never as a query parameter, which ends up in logs.
+    keyHeader: "x-goog-api-key",
+    keyPrefix: "",
+    maxTokensField: "max_tokens",
+    developerRole: false,
+    streamUsage: true,
+    modelPatterns: ["gemini-*"],
+  },
+  vertex: {
+    dialect: "gemini",
+    // The global location's; others have hosts of their own, which policy's location leads to.
+    endpoint: "https://aiplatform.googleapis.com",
+    keyVariable: undefined,
+    ...bearer,
     maxTokensField: "max_tokens",
     developerRole: false,
     streamUsage: true,

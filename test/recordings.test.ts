@@ -162,9 +162,14 @@ const doors: readonly DoorUnderTest[] = [
 ];
 
 /** The model by which each grammar's provider is asked for. */
-const modelsByApi: Readonly<Record<string, string>> = { "openai.chat": "open", "anthropic.messages": "ant", "bedrock.converse": "bed" };
+const modelsByApi: Readonly<Record<string, string>> = {
+  "openai.chat": "open",
+  "anthropic.messages": "ant",
+  "bedrock.converse": "bed",
+  "gemini.generateContent": "gem",
+};
 
-const recordings = readRecordings(["openai", "openai-compatible", "anthropic", "bedrock"], Object.keys(modelsByApi));
+const recordings = readRecordings(["openai", "openai-compatible", "anthropic", "bedrock", "gemini", "vertex"], Object.keys(modelsByApi));
 
 /** Counted for the table at the end. */
 const tally = new Map<string, { run: number; passed: number; partly: Map<string, string> }>();
@@ -172,8 +177,8 @@ const tally = new Map<string, { run: number; passed: number; partly: Map<string,
 beforeAll(async () => {
   replay = await startReplay();
   house = await startTestSidecar(
-    policyFor(replay.origin, { more: bedrockPolicy() }),
-    { open: "a", ant: "b", id: "c", secret: "d" },
+    policyFor(replay.origin, { more: bedrockPolicy() + geminiPolicy() }),
+    { open: "a", ant: "b", id: "c", secret: "d", gem: "e" },
     { logLevel: "silent" },
   );
   client = new grpc.Client(`127.0.0.1:${house.port}`, grpc.credentials.createInsecure());
@@ -189,7 +194,7 @@ if (recordingsFolder() === undefined) {
   test("recorded traffic through every door", (context) => context.skip(recordingsAbsent));
 } else {
   test("the recordings that the suite is about are there", () => {
-    expect(recordings.length).toBeGreaterThanOrEqual(49);
+    expect(recordings.length).toBeGreaterThanOrEqual(68);
   });
 
   describe.each(doors)("$name", (door) => {
@@ -386,6 +391,25 @@ metadata: {name: bed-route}
 spec:
   match: {models: [bed]}
   targets: [{provider: bed-provider, model: "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}]
+`;
+}
+
+function geminiPolicy(): string {
+  return `---
+apiVersion: outrigger.dev/v1alpha1
+kind: Provider
+metadata: {name: gem-provider}
+spec:
+  gemini: {}
+  endpoint: ${replay.origin}
+  credential: {header: {secret: {file: SECRETS/gem}}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: gem-route}
+spec:
+  match: {models: [gem]}
+  targets: [{provider: gem-provider, model: upstream-model}]
 `;
 }
 

@@ -19,7 +19,7 @@ import {
   type Resource,
   type Resources,
 } from "../../proto/resources.ts";
-import { endpointOf, type ProviderRow, providerRows } from "../../sidecar/providers.ts";
+import { endpointOf, type ProviderRow, providerRows, rowNameOf } from "../../sidecar/providers.ts";
 
 /** What is checked: what `readResources` or a file store read. */
 export type Checked = Pick<ReadResources, "resources" | "problems" | "locate">;
@@ -56,7 +56,7 @@ function checkProviders({ providers }: Resources, tell: Tell): void {
   for (const provider of providers) {
     const { spec } = provider;
     if (spec?.dialect.case === undefined) continue;
-    const rowName = spec.dialect.value.row || spec.dialect.case;
+    const rowName = rowNameOf(spec.dialect);
     const row = Object.hasOwn(providerRows, rowName) ? providerRows[rowName] : undefined;
     if (row === undefined || row.dialect !== spec.dialect.case) {
       const known = Object.keys(providerRows).filter((name) => providerRows[name]?.dialect === spec.dialect.case);

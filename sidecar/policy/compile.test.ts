@@ -94,6 +94,26 @@ describe("compilePolicy", () => {
     });
   });
 
+  it("finds the models of a project at its location, and those of an account without one", async () => {
+    const there = "{credential: {header: {secret: {env: THERE}}}, gemini: ";
+    const studio = await compiled(`${there}{}}`);
+    expect(studio.request?.origin).toBe("https://generativelanguage.googleapis.com");
+    expect(studio.request?.headers.slice(-2)).toEqual(["x-goog-api-key", "s3cret"]);
+    const region = await compiled(`${there}{vertex: {project: p-1, location: europe-west4}}}`);
+    expect(region.request?.origin).toBe("https://europe-west4-aiplatform.googleapis.com");
+    expect(region.request?.path).toMatch(/^\/v1\/projects\/p-1\/locations\/europe-west4\/publishers\/google\/models\//);
+    expect(region.request?.headers.slice(-2)).toEqual(["authorization", "Bearer s3cret"]);
+    const origins = ["global", "", "eu"].map((location) => compiled(`${there}{vertex: {project: p-1, location: "${location}"}}}`));
+    expect((await Promise.all(origins)).map(({ request }) => request?.origin)).toEqual([
+      "https://aiplatform.googleapis.com",
+      "https://aiplatform.googleapis.com",
+      "https://aiplatform.eu.rep.googleapis.com",
+    ]);
+    const own = await compiled(`{gemini: {version: v1, vertex: {project: p-1}}, endpoint: "http://10.0.0.1:8080/proxy"}`);
+    expect(own.request?.origin).toBe("http://10.0.0.1:8080");
+    expect(own.request?.path).toMatch(/^\/proxy\/v1\/projects\/p-1\/locations\/global\//);
+  });
+
   it.each([
     ["{bedrock: {}}", "spec.bedrock.region: this provider has an address in every region"],
     [
@@ -109,6 +129,8 @@ describe("compilePolicy", () => {
       "spec.credential.aws.secret_access_key: it is not set",
     ],
     ["{bedrock: {region: eu-west-1}, headers: {x-amz-date: now}}", "spec.headers.x-amz-date: the header x-amz-date is set by"],
+    ["{gemini: {row: vertex}}", "spec.gemini.vertex: this row's models are asked in a project: give its name"],
+    ["{gemini: {row: gemini, vertex: {project: p}}}", "spec.gemini.vertex: the row gemini asks no models in a project"],
     ["{openai: {row: unheard-of}}", 'spec.openai.row: no row "unheard-of" speaks this dialect; known rows: openai,'],
     ["{openai: {row: anthropic}}", 'spec.openai.row: no row "anthropic" speaks this dialect'],
     ["{openai: {row: compatible}}", "spec.endpoint: this provider's row has no address of its own"],

@@ -27,6 +27,7 @@ import { anthropicClient } from "../dialects/anthropic/anthropic.ts";
 import { bedrockClient } from "../dialects/bedrock/bedrock.ts";
 import { type Capability, withCapabilities } from "../dialects/capabilities.ts";
 import type { ClientHalf } from "../dialects/dialect.ts";
+import { geminiClient, projectOrigin } from "../dialects/gemini/gemini.ts";
 import { type OpenAiOptions, openAiClient } from "../dialects/openai/openai.ts";
 import { failover } from "../filters/failover.ts";
 import { compileIdentify } from "../filters/identify.ts";
@@ -34,8 +35,9 @@ import { type CallRecord, record } from "../filters/record.ts";
 import { compileRoute } from "../filters/route.ts";
 import { type ProviderWire, type SendParts, send } from "../filters/send.ts";
 import { compose, inOrder, send as wireEnd } from "../pipeline.ts";
-import { endpointOf, type ProviderRow, providerRows } from "../providers.ts";
+import { endpointOf, type ProviderRow, providerRows, rowNameOf } from "../providers.ts";
 import { bedrockOptions } from "./bedrockOptions.ts";
+import { geminiOptions } from "./geminiOptions.ts";
 import { compilePrices } from "./prices.ts";
 
 /** What a policy is made with, beside its resources. */
@@ -175,7 +177,7 @@ type Refuse = (field: string, message: string) => undefined;
 function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow; client: ClientHalf } | undefined {
   const { dialect } = spec;
   if (dialect.case === undefined) return refuse("spec", "a provider needs a dialect, such as openai or anthropic");
-  const rowName = dialect.value.row || dialect.case;
+  const rowName = rowNameOf(dialect);
   const row = Object.hasOwn(providerRows, rowName) ? providerRows[rowName] : undefined;
   if (row === undefined || row.dialect !== dialect.case) {
     const known = Object.entries(providerRows).filter(([, candidate]) => candidate.dialect === dialect.case);
@@ -203,6 +205,16 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
         })),
       });
       return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
+    }
+    case "gemini": {
+      const options = geminiOptions(dialect.value);
+      const inProject = rowName === "vertex";
+      if (inProject && options.project === undefined)
+        return refuse("spec.gemini.vertex", "this row's models are asked in a project: give its name");
+      if (!inProject && options.project !== undefined)
+        return refuse("spec.gemini.vertex", `the row ${rowName} asks no models in a project: leave out the project or the row`);
+      const client = withCapabilities(geminiClient(options), { capabilities, strictMembers: false });
+      return { row: options.project === undefined ? row : { ...row, endpoint: projectOrigin(options.project.location) }, client };
     }
     case "bedrock": {
       const client = bedrockClient(bedrockOptions(dialect.value));
@@ -389,6 +401,7 @@ const taken: ReadonlySet<string> = new Set([
   "x-amz-date",
   "x-amz-security-token",
   "x-api-key",
+  "x-goog-api-key",
 ]);
 
 function compileHeaders(spec: ProviderSpec, refuse: Refuse): readonly string[] | undefined {

@@ -68,7 +68,9 @@ function chatDifferences(expected: ExpectedChat, got: Outcome, lenience: Lenienc
   };
   const { choices } = got.response;
   // An answer that broke off before its first choice has none to show.
-  compare("number of choices", expected.choices, expected.complete ? choices.length : Math.max(choices.length, expected.choices));
+  // One that withheld its only answer has none on some wires; why it did is told as a choice's end all the same.
+  const told = expected.complete && expected.finish_reason !== null ? Math.max(expected.choices, 1) : expected.choices;
+  compare("number of choices", told, expected.complete ? choices.length : Math.max(choices.length, told));
   const first = choices.find((choice) => choice.index === 0);
   compare("text", expected.text, textIn(first));
   expected.texts?.forEach((text, index) => {

@@ -17,7 +17,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file outrigger/policy/v1/provider.proto.
  */
 export const file_outrigger_policy_v1_provider: GenFile = /*@__PURE__*/
-  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIuMFCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASNgoHYmVkcm9jaxgEIAEoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0RpYWxlY3RIABIzCghlbmRwb2ludBgKIAEoCUIhukgechwogBAyF14oaHR0cHM/Oi8vW15ccz8jQF0rKT8kEjgKCmNyZWRlbnRpYWwYCyABKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNyZWRlbnRpYWxIAYgBARIdCgxqdXJpc2RpY3Rpb24YDCABKAlCB7pIBHICKBASPAoIdGltZW91dHMYDSABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyVGltZW91dHNIAogBARI4CgZsaW1pdHMYDiABKAsyIy5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyTGltaXRzSAOIAQESeAoHaGVhZGVycxgPIAMoCzIuLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvdmlkZXJTcGVjLkhlYWRlcnNFbnRyeUI3gAEBukgxmgEuECAiE3IRKIABMgxeW2EtejAtOS1dKyQqFXITKIAgMg5eW1x4MjAtXHg3ZV0qJBJACgxjYXBhYmlsaXRpZXMYECADKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNhcGFiaWxpdHlCCbpIBpIBAxCABBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIQCgdkaWFsZWN0EgW6SAIIAUINCgtfY3JlZGVudGlhbEILCglfdGltZW91dHNCCQoHX2xpbWl0cyLSCAoNT3BlbkFJRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASRwoQbWF4X3Rva2Vuc19maWVsZBgCIAEoDjIjLm91dHJpZ2dlci5wb2xpY3kudjEuTWF4VG9rZW5zRmllbGRCCLpIBYIBAhABEhsKDmRldmVsb3Blcl9yb2xlGAMgASgISACIAQESGQoMc3RyZWFtX3VzYWdlGAQgASgISAGIAQESaQoLcGF0aF9wcmVmaXgYBSABKAlCT7pITHJKKIAIMkVeKC8oW0EtWmEtejAtOS5ffiEkJicoKSosOz06QC8tXXwlWzAtOUEtRmEtZl17Mn18W3tdWytdP21vZGVsW31dKSopPyRIAogBARJ3CgVxdWVyeRgGIAMoCzItLm91dHJpZ2dlci5wb2xpY3kudjEuT3BlbkFJRGlhbGVjdC5RdWVyeUVudHJ5Qjm6SDaaATMQECIYchYoQDISXltBLVphLXowLTkuX34tXSskKhVyEyiAAjIOXltceDIwLVx4N2VdKiQSRAoLdG9vbF9jaG9pY2UYByABKA4yJS5vdXRyaWdnZXIucG9saWN5LnYxLkZvcmNlZFRvb2xDaG9pY2VCCLpIBYIBAhABEi0KDXJlcXVpcmVkX3dvcmQYCCABKAlCFrpIE3IRUgBSCHJlcXVpcmVkUgNhbnkSKwoTdG9vbF9jYWxsX2lkX2xlbmd0aBgJIAEoBUIJukgGGgQYQCgGSAOIAQESPwoIdGhpbmtpbmcYCiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLlRoaW5raW5nTWVtYmVyQgi6SAWCAQIQARIbCg5zdHJpY3RfbWVtYmVycxgLIAEoCEgEiAEBEhoKDWNhY2hlX21hcmtlcnMYDCABKAhIBYgBARISCgV0b3BfaxgNIAEoCEgGiAEBEhgKC3dob2xlX3RvcF9wGA4gASgISAeIAQESLgoKc2VlZF9maWVsZBgPIAEoCUIaukgXchVSAFIEc2VlZFILcmFuZG9tX3NlZWQSVwoRcmVhc29uaW5nX2VmZm9ydHMYECADKAlCPLpIOZIBNhAIGAEiMHIuUgRub25lUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBI6Cglqc29uX2Zvcm0YESABKA4yHS5vdXRyaWdnZXIucG9saWN5LnYxLkpzb25Gb3JtQgi6SAWCAQIQARosCgpRdWVyeUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEQoPX2RldmVsb3Blcl9yb2xlQg8KDV9zdHJlYW1fdXNhZ2VCDgoMX3BhdGhfcHJlZml4QhYKFF90b29sX2NhbGxfaWRfbGVuZ3RoQhEKD19zdHJpY3RfbWVtYmVyc0IQCg5fY2FjaGVfbWFya2Vyc0IICgZfdG9wX2tCDgoMX3dob2xlX3RvcF9wItsBCgpDYXBhYmlsaXR5ElcKCXBhcmFtZXRlchgBIAEoCUJEukhBcj8ogAIyOl5bQS1aYS16X11bQS1aYS16MC05Xy1dKihcW1xdfFwuW0EtWmEtel9dW0EtWmEtejAtOV8tXSopKiQSGAoGbW9kZWxzGAIgASgJQgi6SAVyAyiAAhJDCgdzdXBwb3J0GAMgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5DYXBhYmlsaXR5U3VwcG9ydEIKukgHggEEEAEgABIVCgNob3cYBCABKAlCCLpIBXIDKIACIvkBChBBbnRocm9waWNEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI3Cgd2ZXJzaW9uGAIgASgJQia6SCNyITIfXihbMC05XXs0fS1bMC05XXsyfS1bMC05XXsyfSk/JBIxCgViZXRhcxgDIAMoCUIiukgfkgEcECAiGHIWKIABMhFeW0EtWmEtejAtOS5fLV0rJBIjChJkZWZhdWx0X21heF90b2tlbnMYBCABKANCB7pIBCICKAASPgoGbW9kZWxzGAUgAygLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNNb2RlbEIJukgGkgEDEIABIoICCg5BbnRocm9waWNNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCHRoaW5raW5nGAIgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNUaGlua2luZ0IIukgFggECEAESRwoLanNvbl9zY2hlbWEYAyABKA4yKC5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY0pzb25TY2hlbWFCCLpIBYIBAhABEhUKCHNhbXBsaW5nGAQgASgISACIAQESIgoRbWF4X291dHB1dF90b2tlbnMYBSABKANCB7pIBCICKABCCwoJX3NhbXBsaW5nIugBCg5CZWRyb2NrRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNQoGcmVnaW9uGAIgASgJQiW6SCJyIChAMhxeKFthLXpdezIsOH0oLVthLXowLTldKykrKT8kEj0KCWd1YXJkcmFpbBgDIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbEgAiAEBEjwKBm1vZGVscxgEIAMoCzIhLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja01vZGVsQgm6SAaSAQMQgAFCDAoKX2d1YXJkcmFpbCL3AQoQQmVkcm9ja0d1YXJkcmFpbBIeCgppZGVudGlmaWVyGAEgASgJQgq6SAdyBSABKIAQEjEKB3ZlcnNpb24YAiABKAlCILpIHXIbMhleKFsxLTldWzAtOV17MCw3fXxEUkFGVCkkEkMKBXRyYWNlGAMgASgOMioub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrR3VhcmRyYWlsVHJhY2VCCLpIBYIBAhABEksKCXN0cmVhbWluZxgEIAEoDjIuLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbFN0cmVhbWluZ0IIukgFggECEAEilQQKDEJlZHJvY2tNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCXJlYXNvbmluZxgCIAEoDjIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja1JlYXNvbmluZ0IIukgFggECEAESRQoLanNvbl9zY2hlbWEYAyABKA4yJi5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tKc29uU2NoZW1hQgi6SAWCAQIQARJFCgt0b29sX2Nob2ljZRgEIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja1Rvb2xDaG9pY2VCCLpIBYIBAhABEhMKBnN5c3RlbRgFIAEoCEgAiAEBEhIKBXRvb2xzGAYgASgISAGIAQESGQoMc3RyaWN0X3Rvb2xzGAcgASgISAKIAQESEgoFY2FjaGUYCCABKAhIA4gBARIVCghzYW1wbGluZxgJIAEoCEgEiAEBEjwKBXRvcF9rGAogASgJQii6SCVyIyhAMh9eKFtBLVphLXpfXSsoWy5dW0EtWmEtel9dKyk/KT8kSAWIAQESIgoRbWF4X291dHB1dF90b2tlbnMYCyABKANCB7pIBCICKABCCQoHX3N5c3RlbUIICgZfdG9vbHNCDwoNX3N0cmljdF90b29sc0IICgZfY2FjaGVCCwoJX3NhbXBsaW5nQggKBl90b3BfayJ0Cg9TZWNyZXRSZWZlcmVuY2USMQoDZW52GAEgASgJQiKAAQG6SBxyGjIYXltBLVphLXpfXVtBLVphLXowLTlfXSokSAASHQoEZmlsZRgCIAEoCUINgAEBukgHcgUgASiAIEgAQg8KBnNvdXJjZRIFukgCCAEihwEKCkNyZWRlbnRpYWwSNwoGaGVhZGVyGAEgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5IZWFkZXJDcmVkZW50aWFsSAASMQoDYXdzGAIgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5Bd3NDcmVkZW50aWFsSABCDQoEZm9ybRIFukgCCAEisgEKEEhlYWRlckNyZWRlbnRpYWwSJAoEbmFtZRgBIAEoCUIWukgTchEogAEyDF5bYS16MC05LV0qJBIvCgZwcmVmaXgYAiABKAlCGoABAbpIFHISKEAyDl5bXHgyMC1ceDdlXSokSACIAQESPAoGc2VjcmV0GAMgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBAUIJCgdfcHJlZml4ItACCg1Bd3NDcmVkZW50aWFsEkMKDWFjY2Vzc19rZXlfaWQYASABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBEkcKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBARJACg1zZXNzaW9uX3Rva2VuGAMgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VIAIgBARI1CgZyZWdpb24YBCABKAlCJbpIInIgKEAyHF4oW2Etel17Miw4fSgtW2EtejAtOV0rKSspPyQSJgoHc2VydmljZRgFIAEoCUIVukgSchAoQDIMXlthLXowLTktXSokQhAKDl9zZXNzaW9uX3Rva2VuIukCChBQcm92aWRlclRpbWVvdXRzEkIKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCNgEMgQQwIQ9SACIAQESSAoNZmlyc3RfY29udGVudBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMIkBwyBBDAhD1IAYgBARJKCg9iZXR3ZWVuX2NvbnRlbnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCJAcMgQQwIQ9SAKIAQESQAoEY2FsbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISukgPqgEMIgQIgKMFMgQQwIQ9SAOIAQFCCgoIX2Nvbm5lY3RCEAoOX2ZpcnN0X2NvbnRlbnRCEgoQX2JldHdlZW5fY29udGVudEIHCgVfY2FsbCJXCg5Qcm92aWRlckxpbWl0cxIgCgtjb25uZWN0aW9ucxgBIAEoBUILukgIGgYY//8DKAASIwoMYW5zd2VyX2J5dGVzGAIgASgDQg26SAoiCBiAgICABCgAKo8BChBGb3JjZWRUb29sQ2hvaWNlEiIKHkZPUkNFRF9UT09MX0NIT0lDRV9VTlNQRUNJRklFRBAAEhwKGEZPUkNFRF9UT09MX0NIT0lDRV9OQU1FRBABEhwKGEZPUkNFRF9UT09MX0NIT0lDRV9NT0RFUxACEhsKF0ZPUkNFRF9UT09MX0NIT0lDRV9OT05FEAMqrAEKDlRoaW5raW5nTWVtYmVyEh8KG1RISU5LSU5HX01FTUJFUl9VTlNQRUNJRklFRBAAEiUKIVRISU5LSU5HX01FTUJFUl9SRUFTT05JTkdfQ09OVEVOVBABEh0KGVRISU5LSU5HX01FTUJFUl9SRUFTT05JTkcQAhIZChVUSElOS0lOR19NRU1CRVJfUEFSVFMQAxIYChRUSElOS0lOR19NRU1CRVJfTk9ORRAEKlUKCEpzb25Gb3JtEhkKFUpTT05fRk9STV9VTlNQRUNJRklFRBAAEhkKFUpTT05fRk9STV9KU09OX1NDSEVNQRABEhMKD0pTT05fRk9STV9WQUxVRRACKpsBChFDYXBhYmlsaXR5U3VwcG9ydBIiCh5DQVBBQklMSVRZX1NVUFBPUlRfVU5TUEVDSUZJRUQQABIdChlDQVBBQklMSVRZX1NVUFBPUlRfTUFQUEVEEAESHwobQ0FQQUJJTElUWV9TVVBQT1JUX0VNVUxBVEVEEAISIgoeQ0FQQUJJTElUWV9TVVBQT1JUX1VOU1VQUE9SVEVEEAMqfwoOTWF4VG9rZW5zRmllbGQSIAocTUFYX1RPS0VOU19GSUVMRF9VTlNQRUNJRklFRBAAEioKJk1BWF9UT0tFTlNfRklFTERfTUFYX0NPTVBMRVRJT05fVE9LRU5TEAESHwobTUFYX1RPS0VOU19GSUVMRF9NQVhfVE9LRU5TEAIqlAEKEUFudGhyb3BpY1RoaW5raW5nEiIKHkFOVEhST1BJQ19USElOS0lOR19VTlNQRUNJRklFRBAAEh0KGUFOVEhST1BJQ19USElOS0lOR19CVURHRVQQARIfChtBTlRIUk9QSUNfVEhJTktJTkdfQURBUFRJVkUQAhIbChdBTlRIUk9QSUNfVEhJTktJTkdfTk9ORRADKoUBChNBbnRocm9waWNKc29uU2NoZW1hEiUKIUFOVEhST1BJQ19KU09OX1NDSEVNQV9VTlNQRUNJRklFRBAAEicKI0FOVEhST1BJQ19KU09OX1NDSEVNQV9PVVRQVVRfQ09ORklHEAESHgoaQU5USFJPUElDX0pTT05fU0NIRU1BX1RPT0wQAiqtAQoVQmVkcm9ja0d1YXJkcmFpbFRyYWNlEicKI0JFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX1VOU1BFQ0lGSUVEEAASIwofQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRU5BQkxFRBABEiQKIEJFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX0RJU0FCTEVEEAISIAocQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRlVMTBADKpUBChlCZWRyb2NrR3VhcmRyYWlsU3RyZWFtaW5nEisKJ0JFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19VTlNQRUNJRklFRBAAEiQKIEJFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19TWU5DEAESJQohQkVEUk9DS19HVUFSRFJBSUxfU1RSRUFNSU5HX0FTWU5DEAIqywEKEEJlZHJvY2tSZWFzb25pbmcSIQodQkVEUk9DS19SRUFTT05JTkdfVU5TUEVDSUZJRUQQABIaChZCRURST0NLX1JFQVNPTklOR19OT05FEAESHAoYQkVEUk9DS19SRUFTT05JTkdfQlVER0VUEAISHgoaQkVEUk9DS19SRUFTT05JTkdfQURBUFRJVkUQAxIcChhCRURST0NLX1JFQVNPTklOR19DT05GSUcQBBIcChhCRURST0NLX1JFQVNPTklOR19FRkZPUlQQBSqbAQoRQmVkcm9ja0pzb25TY2hlbWESIwofQkVEUk9DS19KU09OX1NDSEVNQV9VTlNQRUNJRklFRBAAEiUKIUJFRFJPQ0tfSlNPTl9TQ0hFTUFfT1VUUFVUX0NPTkZJRxABEhwKGEJFRFJPQ0tfSlNPTl9TQ0hFTUFfVE9PTBACEhwKGEJFRFJPQ0tfSlNPTl9TQ0hFTUFfTk9ORRADKpEBChFCZWRyb2NrVG9vbENob2ljZRIjCh9CRURST0NLX1RPT0xfQ0hPSUNFX1VOU1BFQ0lGSUVEEAASHAoYQkVEUk9DS19UT09MX0NIT0lDRV9BVVRPEAESGwoXQkVEUk9DS19UT09MX0NIT0lDRV9BTlkQAhIcChhCRURST0NLX1RPT0xfQ0hPSUNFX1RPT0wQA2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
+  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIpkGCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASNgoHYmVkcm9jaxgEIAEoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0RpYWxlY3RIABI0CgZnZW1pbmkYBSABKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLkdlbWluaURpYWxlY3RIABIzCghlbmRwb2ludBgKIAEoCUIhukgechwogBAyF14oaHR0cHM/Oi8vW15ccz8jQF0rKT8kEjgKCmNyZWRlbnRpYWwYCyABKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNyZWRlbnRpYWxIAYgBARIdCgxqdXJpc2RpY3Rpb24YDCABKAlCB7pIBHICKBASPAoIdGltZW91dHMYDSABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyVGltZW91dHNIAogBARI4CgZsaW1pdHMYDiABKAsyIy5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyTGltaXRzSAOIAQESeAoHaGVhZGVycxgPIAMoCzIuLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvdmlkZXJTcGVjLkhlYWRlcnNFbnRyeUI3gAEBukgxmgEuECAiE3IRKIABMgxeW2EtejAtOS1dKyQqFXITKIAgMg5eW1x4MjAtXHg3ZV0qJBJACgxjYXBhYmlsaXRpZXMYECADKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNhcGFiaWxpdHlCCbpIBpIBAxCABBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIQCgdkaWFsZWN0EgW6SAIIAUINCgtfY3JlZGVudGlhbEILCglfdGltZW91dHNCCQoHX2xpbWl0cyLSCAoNT3BlbkFJRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASRwoQbWF4X3Rva2Vuc19maWVsZBgCIAEoDjIjLm91dHJpZ2dlci5wb2xpY3kudjEuTWF4VG9rZW5zRmllbGRCCLpIBYIBAhABEhsKDmRldmVsb3Blcl9yb2xlGAMgASgISACIAQESGQoMc3RyZWFtX3VzYWdlGAQgASgISAGIAQESaQoLcGF0aF9wcmVmaXgYBSABKAlCT7pITHJKKIAIMkVeKC8oW0EtWmEtejAtOS5ffiEkJicoKSosOz06QC8tXXwlWzAtOUEtRmEtZl17Mn18W3tdWytdP21vZGVsW31dKSopPyRIAogBARJ3CgVxdWVyeRgGIAMoCzItLm91dHJpZ2dlci5wb2xpY3kudjEuT3BlbkFJRGlhbGVjdC5RdWVyeUVudHJ5Qjm6SDaaATMQECIYchYoQDISXltBLVphLXowLTkuX34tXSskKhVyEyiAAjIOXltceDIwLVx4N2VdKiQSRAoLdG9vbF9jaG9pY2UYByABKA4yJS5vdXRyaWdnZXIucG9saWN5LnYxLkZvcmNlZFRvb2xDaG9pY2VCCLpIBYIBAhABEi0KDXJlcXVpcmVkX3dvcmQYCCABKAlCFrpIE3IRUgBSCHJlcXVpcmVkUgNhbnkSKwoTdG9vbF9jYWxsX2lkX2xlbmd0aBgJIAEoBUIJukgGGgQYQCgGSAOIAQESPwoIdGhpbmtpbmcYCiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLlRoaW5raW5nTWVtYmVyQgi6SAWCAQIQARIbCg5zdHJpY3RfbWVtYmVycxgLIAEoCEgEiAEBEhoKDWNhY2hlX21hcmtlcnMYDCABKAhIBYgBARISCgV0b3BfaxgNIAEoCEgGiAEBEhgKC3dob2xlX3RvcF9wGA4gASgISAeIAQESLgoKc2VlZF9maWVsZBgPIAEoCUIaukgXchVSAFIEc2VlZFILcmFuZG9tX3NlZWQSVwoRcmVhc29uaW5nX2VmZm9ydHMYECADKAlCPLpIOZIBNhAIGAEiMHIuUgRub25lUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBI6Cglqc29uX2Zvcm0YESABKA4yHS5vdXRyaWdnZXIucG9saWN5LnYxLkpzb25Gb3JtQgi6SAWCAQIQARosCgpRdWVyeUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEQoPX2RldmVsb3Blcl9yb2xlQg8KDV9zdHJlYW1fdXNhZ2VCDgoMX3BhdGhfcHJlZml4QhYKFF90b29sX2NhbGxfaWRfbGVuZ3RoQhEKD19zdHJpY3RfbWVtYmVyc0IQCg5fY2FjaGVfbWFya2Vyc0IICgZfdG9wX2tCDgoMX3dob2xlX3RvcF9wItsBCgpDYXBhYmlsaXR5ElcKCXBhcmFtZXRlchgBIAEoCUJEukhBcj8ogAIyOl5bQS1aYS16X11bQS1aYS16MC05Xy1dKihcW1xdfFwuW0EtWmEtel9dW0EtWmEtejAtOV8tXSopKiQSGAoGbW9kZWxzGAIgASgJQgi6SAVyAyiAAhJDCgdzdXBwb3J0GAMgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5DYXBhYmlsaXR5U3VwcG9ydEIKukgHggEEEAEgABIVCgNob3cYBCABKAlCCLpIBXIDKIACIvkBChBBbnRocm9waWNEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI3Cgd2ZXJzaW9uGAIgASgJQia6SCNyITIfXihbMC05XXs0fS1bMC05XXsyfS1bMC05XXsyfSk/JBIxCgViZXRhcxgDIAMoCUIiukgfkgEcECAiGHIWKIABMhFeW0EtWmEtejAtOS5fLV0rJBIjChJkZWZhdWx0X21heF90b2tlbnMYBCABKANCB7pIBCICKAASPgoGbW9kZWxzGAUgAygLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNNb2RlbEIJukgGkgEDEIABIoICCg5BbnRocm9waWNNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCHRoaW5raW5nGAIgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNUaGlua2luZ0IIukgFggECEAESRwoLanNvbl9zY2hlbWEYAyABKA4yKC5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY0pzb25TY2hlbWFCCLpIBYIBAhABEhUKCHNhbXBsaW5nGAQgASgISACIAQESIgoRbWF4X291dHB1dF90b2tlbnMYBSABKANCB7pIBCICKABCCwoJX3NhbXBsaW5nIugBCg5CZWRyb2NrRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNQoGcmVnaW9uGAIgASgJQiW6SCJyIChAMhxeKFthLXpdezIsOH0oLVthLXowLTldKykrKT8kEj0KCWd1YXJkcmFpbBgDIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbEgAiAEBEjwKBm1vZGVscxgEIAMoCzIhLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja01vZGVsQgm6SAaSAQMQgAFCDAoKX2d1YXJkcmFpbCL3AQoQQmVkcm9ja0d1YXJkcmFpbBIeCgppZGVudGlmaWVyGAEgASgJQgq6SAdyBSABKIAQEjEKB3ZlcnNpb24YAiABKAlCILpIHXIbMhleKFsxLTldWzAtOV17MCw3fXxEUkFGVCkkEkMKBXRyYWNlGAMgASgOMioub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrR3VhcmRyYWlsVHJhY2VCCLpIBYIBAhABEksKCXN0cmVhbWluZxgEIAEoDjIuLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbFN0cmVhbWluZ0IIukgFggECEAEilQQKDEJlZHJvY2tNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCXJlYXNvbmluZxgCIAEoDjIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja1JlYXNvbmluZ0IIukgFggECEAESRQoLanNvbl9zY2hlbWEYAyABKA4yJi5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tKc29uU2NoZW1hQgi6SAWCAQIQARJFCgt0b29sX2Nob2ljZRgEIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja1Rvb2xDaG9pY2VCCLpIBYIBAhABEhMKBnN5c3RlbRgFIAEoCEgAiAEBEhIKBXRvb2xzGAYgASgISAGIAQESGQoMc3RyaWN0X3Rvb2xzGAcgASgISAKIAQESEgoFY2FjaGUYCCABKAhIA4gBARIVCghzYW1wbGluZxgJIAEoCEgEiAEBEjwKBXRvcF9rGAogASgJQii6SCVyIyhAMh9eKFtBLVphLXpfXSsoWy5dW0EtWmEtel9dKyk/KT8kSAWIAQESIgoRbWF4X291dHB1dF90b2tlbnMYCyABKANCB7pIBCICKABCCQoHX3N5c3RlbUIICgZfdG9vbHNCDwoNX3N0cmljdF90b29sc0IICgZfY2FjaGVCCwoJX3NhbXBsaW5nQggKBl90b3BfayL6AQoNR2VtaW5pRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNwoGdmVydGV4GAIgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5WZXJ0ZXhQcm9qZWN0SACIAQESLgoHdmVyc2lvbhgDIAEoCUIdukgachgoEDIUXih2WzAtOV1bMC05YS16XSopPyQSFQoIY2FsbF9pZHMYBCABKAhIAYgBARI7CgZtb2RlbHMYBSADKAsyIC5vdXRyaWdnZXIucG9saWN5LnYxLkdlbWluaU1vZGVsQgm6SAaSAQMQgAFCCQoHX3ZlcnRleEILCglfY2FsbF9pZHMicwoNVmVydGV4UHJvamVjdBIxCgdwcm9qZWN0GAEgASgJQiC6SB1yGyiAATIWXlthLXowLTldW2EtejAtOS46LV0qJBIvCghsb2NhdGlvbhgCIAEoCUIdukgachgoQDIUXihbYS16XVthLXowLTktXSopPyQiogMKC0dlbWluaU1vZGVsEhsKB3BhdHRlcm4YASABKAlCCrpIB3IFIAEogAISPwoIdGhpbmtpbmcYAiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLkdlbWluaVRoaW5raW5nQgi6SAWCAQIQARJECgZsZXZlbHMYAyADKAlCNLpIMZIBLhAIIipyKFIHbWluaW1hbFIDbG93UgZtZWRpdW1SBGhpZ2hSBXhoaWdoUgNtYXgSPQoHc2NoZW1hcxgEIAEoDjIiLm91dHJpZ2dlci5wb2xpY3kudjEuR2VtaW5pU2NoZW1hc0IIukgFggECEAESHgoRc2NoZW1hX3dpdGhfdG9vbHMYBSABKAhIAIgBARIZCgxzaWduZWRfY2FsbHMYBiABKAhIAYgBARIaCg1yZXN1bHRzX2FwYXJ0GAcgASgISAKIAQESFAoHZmV0Y2hlcxgIIAEoCEgDiAEBQhQKEl9zY2hlbWFfd2l0aF90b29sc0IPCg1fc2lnbmVkX2NhbGxzQhAKDl9yZXN1bHRzX2FwYXJ0QgoKCF9mZXRjaGVzInQKD1NlY3JldFJlZmVyZW5jZRIxCgNlbnYYASABKAlCIoABAbpIHHIaMhheW0EtWmEtel9dW0EtWmEtejAtOV9dKiRIABIdCgRmaWxlGAIgASgJQg2AAQG6SAdyBSABKIAgSABCDwoGc291cmNlEgW6SAIIASKHAQoKQ3JlZGVudGlhbBI3CgZoZWFkZXIYASABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLkhlYWRlckNyZWRlbnRpYWxIABIxCgNhd3MYAiABKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLkF3c0NyZWRlbnRpYWxIAEINCgRmb3JtEgW6SAIIASKyAQoQSGVhZGVyQ3JlZGVudGlhbBIkCgRuYW1lGAEgASgJQha6SBNyESiAATIMXlthLXowLTktXSokEi8KBnByZWZpeBgCIAEoCUIagAEBukgUchIoQDIOXltceDIwLVx4N2VdKiRIAIgBARI8CgZzZWNyZXQYAyABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBQgkKB19wcmVmaXgi0AIKDUF3c0NyZWRlbnRpYWwSQwoNYWNjZXNzX2tleV9pZBgBIAEoCzIkLm91dHJpZ2dlci5wb2xpY3kudjEuU2VjcmV0UmVmZXJlbmNlQga6SAPIAQESRwoRc2VjcmV0X2FjY2Vzc19rZXkYAiABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBEkAKDXNlc3Npb25fdG9rZW4YAyABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUgAiAEBEjUKBnJlZ2lvbhgEIAEoCUIlukgiciAoQDIcXihbYS16XXsyLDh9KC1bYS16MC05XSspKyk/JBImCgdzZXJ2aWNlGAUgASgJQhW6SBJyEChAMgxeW2EtejAtOS1dKiRCEAoOX3Nlc3Npb25fdG9rZW4i6QIKEFByb3ZpZGVyVGltZW91dHMSQgoHY29ubmVjdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMI2AQyBBDAhD1IAIgBARJICg1maXJzdF9jb250ZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwiQHDIEEMCEPUgBiAEBEkoKD2JldHdlZW5fY29udGVudBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMIkBwyBBDAhD1IAogBARJACgRjYWxsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6SA+qAQwiBAiAowUyBBDAhD1IA4gBAUIKCghfY29ubmVjdEIQCg5fZmlyc3RfY29udGVudEISChBfYmV0d2Vlbl9jb250ZW50QgcKBV9jYWxsIlcKDlByb3ZpZGVyTGltaXRzEiAKC2Nvbm5lY3Rpb25zGAEgASgFQgu6SAgaBhj//wMoABIjCgxhbnN3ZXJfYnl0ZXMYAiABKANCDbpICiIIGICAgIAEKAAqjwEKEEZvcmNlZFRvb2xDaG9pY2USIgoeRk9SQ0VEX1RPT0xfQ0hPSUNFX1VOU1BFQ0lGSUVEEAASHAoYRk9SQ0VEX1RPT0xfQ0hPSUNFX05BTUVEEAESHAoYRk9SQ0VEX1RPT0xfQ0hPSUNFX01PREVTEAISGwoXRk9SQ0VEX1RPT0xfQ0hPSUNFX05PTkUQAyqsAQoOVGhpbmtpbmdNZW1iZXISHwobVEhJTktJTkdfTUVNQkVSX1VOU1BFQ0lGSUVEEAASJQohVEhJTktJTkdfTUVNQkVSX1JFQVNPTklOR19DT05URU5UEAESHQoZVEhJTktJTkdfTUVNQkVSX1JFQVNPTklORxACEhkKFVRISU5LSU5HX01FTUJFUl9QQVJUUxADEhgKFFRISU5LSU5HX01FTUJFUl9OT05FEAQqVQoISnNvbkZvcm0SGQoVSlNPTl9GT1JNX1VOU1BFQ0lGSUVEEAASGQoVSlNPTl9GT1JNX0pTT05fU0NIRU1BEAESEwoPSlNPTl9GT1JNX1ZBTFVFEAIqmwEKEUNhcGFiaWxpdHlTdXBwb3J0EiIKHkNBUEFCSUxJVFlfU1VQUE9SVF9VTlNQRUNJRklFRBAAEh0KGUNBUEFCSUxJVFlfU1VQUE9SVF9NQVBQRUQQARIfChtDQVBBQklMSVRZX1NVUFBPUlRfRU1VTEFURUQQAhIiCh5DQVBBQklMSVRZX1NVUFBPUlRfVU5TVVBQT1JURUQQAyp/Cg5NYXhUb2tlbnNGaWVsZBIgChxNQVhfVE9LRU5TX0ZJRUxEX1VOU1BFQ0lGSUVEEAASKgomTUFYX1RPS0VOU19GSUVMRF9NQVhfQ09NUExFVElPTl9UT0tFTlMQARIfChtNQVhfVE9LRU5TX0ZJRUxEX01BWF9UT0tFTlMQAiqUAQoRQW50aHJvcGljVGhpbmtpbmcSIgoeQU5USFJPUElDX1RISU5LSU5HX1VOU1BFQ0lGSUVEEAASHQoZQU5USFJPUElDX1RISU5LSU5HX0JVREdFVBABEh8KG0FOVEhST1BJQ19USElOS0lOR19BREFQVElWRRACEhsKF0FOVEhST1BJQ19USElOS0lOR19OT05FEAMqhQEKE0FudGhyb3BpY0pzb25TY2hlbWESJQohQU5USFJPUElDX0pTT05fU0NIRU1BX1VOU1BFQ0lGSUVEEAASJwojQU5USFJPUElDX0pTT05fU0NIRU1BX09VVFBVVF9DT05GSUcQARIeChpBTlRIUk9QSUNfSlNPTl9TQ0hFTUFfVE9PTBACKq0BChVCZWRyb2NrR3VhcmRyYWlsVHJhY2USJwojQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfVU5TUEVDSUZJRUQQABIjCh9CRURST0NLX0dVQVJEUkFJTF9UUkFDRV9FTkFCTEVEEAESJAogQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRElTQUJMRUQQAhIgChxCRURST0NLX0dVQVJEUkFJTF9UUkFDRV9GVUxMEAMqlQEKGUJlZHJvY2tHdWFyZHJhaWxTdHJlYW1pbmcSKwonQkVEUk9DS19HVUFSRFJBSUxfU1RSRUFNSU5HX1VOU1BFQ0lGSUVEEAASJAogQkVEUk9DS19HVUFSRFJBSUxfU1RSRUFNSU5HX1NZTkMQARIlCiFCRURST0NLX0dVQVJEUkFJTF9TVFJFQU1JTkdfQVNZTkMQAirLAQoQQmVkcm9ja1JlYXNvbmluZxIhCh1CRURST0NLX1JFQVNPTklOR19VTlNQRUNJRklFRBAAEhoKFkJFRFJPQ0tfUkVBU09OSU5HX05PTkUQARIcChhCRURST0NLX1JFQVNPTklOR19CVURHRVQQAhIeChpCRURST0NLX1JFQVNPTklOR19BREFQVElWRRADEhwKGEJFRFJPQ0tfUkVBU09OSU5HX0NPTkZJRxAEEhwKGEJFRFJPQ0tfUkVBU09OSU5HX0VGRk9SVBAFKpsBChFCZWRyb2NrSnNvblNjaGVtYRIjCh9CRURST0NLX0pTT05fU0NIRU1BX1VOU1BFQ0lGSUVEEAASJQohQkVEUk9DS19KU09OX1NDSEVNQV9PVVRQVVRfQ09ORklHEAESHAoYQkVEUk9DS19KU09OX1NDSEVNQV9UT09MEAISHAoYQkVEUk9DS19KU09OX1NDSEVNQV9OT05FEAMqkQEKEUJlZHJvY2tUb29sQ2hvaWNlEiMKH0JFRFJPQ0tfVE9PTF9DSE9JQ0VfVU5TUEVDSUZJRUQQABIcChhCRURST0NLX1RPT0xfQ0hPSUNFX0FVVE8QARIbChdCRURST0NLX1RPT0xfQ0hPSUNFX0FOWRACEhwKGEJFRFJPQ0tfVE9PTF9DSE9JQ0VfVE9PTBADKoIBCg5HZW1pbmlUaGlua2luZxIfChtHRU1JTklfVEhJTktJTkdfVU5TUEVDSUZJRUQQABIaChZHRU1JTklfVEhJTktJTkdfQlVER0VUEAESGQoVR0VNSU5JX1RISU5LSU5HX0xFVkVMEAISGAoUR0VNSU5JX1RISU5LSU5HX05PTkUQAypjCg1HZW1pbmlTY2hlbWFzEh4KGkdFTUlOSV9TQ0hFTUFTX1VOU1BFQ0lGSUVEEAASFwoTR0VNSU5JX1NDSEVNQVNfSlNPThABEhkKFUdFTUlOSV9TQ0hFTUFTX1NVQlNFVBACYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
 
 /**
  * Where calls may go: an endpoint, the dialect that it speaks, and the credential that it wants.
@@ -96,6 +96,14 @@ export type ProviderSpec = Message<"outrigger.policy.v1.ProviderSpec"> & {
      */
     value: BedrockDialect;
     case: "bedrock";
+  } | {
+    /**
+     * Google Gemini's generateContent, at AI Studio or at Vertex AI.
+     *
+     * @generated from field: outrigger.policy.v1.GeminiDialect gemini = 5;
+     */
+    value: GeminiDialect;
+    case: "gemini";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -610,6 +618,154 @@ export const BedrockModelSchema: GenMessage<BedrockModel> = /*@__PURE__*/
   messageDesc(file_outrigger_policy_v1_provider, 8);
 
 /**
+ * Google Gemini's generateContent, and what is particular to an endpoint or its models.
+ *
+ * @generated from message outrigger.policy.v1.GeminiDialect
+ */
+export type GeminiDialect = Message<"outrigger.policy.v1.GeminiDialect"> & {
+  /**
+   * The row of the provider table whose properties and endpoint hold unless said otherwise here; empty means vertex where a project is
+   * given, and gemini otherwise.
+   *
+   * @generated from field: string row = 1;
+   */
+  row: string;
+
+  /**
+   * The project of Google Cloud whose models are asked at Vertex AI; absent means AI Studio.
+   *
+   * @generated from field: optional outrigger.policy.v1.VertexProject vertex = 2;
+   */
+  vertex?: VertexProject | undefined;
+
+  /**
+   * The version of the API in its paths; empty means v1beta at AI Studio and v1 at Vertex AI.
+   *
+   * @generated from field: string version = 3;
+   */
+  version: string;
+
+  /**
+   * Whether the endpoint takes ids of function calls; absent means yes at AI Studio, and no at Vertex AI, where some versions refuse them.
+   *
+   * @generated from field: optional bool call_ids = 4;
+   */
+  callIds?: boolean | undefined;
+
+  /**
+   * What is particular to single models; the first row whose pattern fits a model holds, before the built-in rows.
+   *
+   * @generated from field: repeated outrigger.policy.v1.GeminiModel models = 5;
+   */
+  models: GeminiModel[];
+};
+
+/**
+ * Describes the message outrigger.policy.v1.GeminiDialect.
+ * Use `create(GeminiDialectSchema)` to create a new message.
+ */
+export const GeminiDialectSchema: GenMessage<GeminiDialect> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 9);
+
+/**
+ * A project of Google Cloud, and where it runs its models.
+ *
+ * @generated from message outrigger.policy.v1.VertexProject
+ */
+export type VertexProject = Message<"outrigger.policy.v1.VertexProject"> & {
+  /**
+   * The project's id or number.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * A region such as europe-west4, or eu or us for several regions; empty means global.
+   *
+   * @generated from field: string location = 2;
+   */
+  location: string;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.VertexProject.
+ * Use `create(VertexProjectSchema)` to create a new message.
+ */
+export const VertexProjectSchema: GenMessage<VertexProject> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 10);
+
+/**
+ * What is particular to some models of the Gemini dialect.
+ *
+ * @generated from message outrigger.policy.v1.GeminiModel
+ */
+export type GeminiModel = Message<"outrigger.policy.v1.GeminiModel"> & {
+  /**
+   * Which models: a name in which * stands for anything.
+   *
+   * @generated from field: string pattern = 1;
+   */
+  pattern: string;
+
+  /**
+   * How thinking is asked for; unspecified leaves it to the built-in rows.
+   *
+   * @generated from field: outrigger.policy.v1.GeminiThinking thinking = 2;
+   */
+  thinking: GeminiThinking;
+
+  /**
+   * The words of thinking that the model takes, the least first; none leaves it to the built-in rows.
+   *
+   * @generated from field: repeated string levels = 3;
+   */
+  levels: string[];
+
+  /**
+   * How schemas are written; unspecified leaves it to the built-in rows.
+   *
+   * @generated from field: outrigger.policy.v1.GeminiSchemas schemas = 4;
+   */
+  schemas: GeminiSchemas;
+
+  /**
+   * Whether an answer by schema and tools may be asked for at once; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool schema_with_tools = 5;
+   */
+  schemaWithTools?: boolean | undefined;
+
+  /**
+   * Whether a function call is refused without its thought signature; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool signed_calls = 6;
+   */
+  signedCalls?: boolean | undefined;
+
+  /**
+   * Whether what tools returned stands in a turn of its own; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool results_apart = 7;
+   */
+  resultsApart?: boolean | undefined;
+
+  /**
+   * Whether the provider fetches what stands at a public address; absent leaves it to the built-in rows.
+   *
+   * @generated from field: optional bool fetches = 8;
+   */
+  fetches?: boolean | undefined;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.GeminiModel.
+ * Use `create(GeminiModelSchema)` to create a new message.
+ */
+export const GeminiModelSchema: GenMessage<GeminiModel> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 11);
+
+/**
  * A secret by reference: policy never holds the secret itself.
  *
  * @generated from message outrigger.policy.v1.SecretReference
@@ -644,7 +800,7 @@ export type SecretReference = Message<"outrigger.policy.v1.SecretReference"> & {
  * Use `create(SecretReferenceSchema)` to create a new message.
  */
 export const SecretReferenceSchema: GenMessage<SecretReference> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 9);
+  messageDesc(file_outrigger_policy_v1_provider, 12);
 
 /**
  * How the sidecar proves itself to a provider.
@@ -681,7 +837,7 @@ export type Credential = Message<"outrigger.policy.v1.Credential"> & {
  * Use `create(CredentialSchema)` to create a new message.
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 10);
+  messageDesc(file_outrigger_policy_v1_provider, 13);
 
 /**
  * A secret in a request header.
@@ -716,7 +872,7 @@ export type HeaderCredential = Message<"outrigger.policy.v1.HeaderCredential"> &
  * Use `create(HeaderCredentialSchema)` to create a new message.
  */
 export const HeaderCredentialSchema: GenMessage<HeaderCredential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 11);
+  messageDesc(file_outrigger_policy_v1_provider, 14);
 
 /**
  * An access key that signs every request.
@@ -765,7 +921,7 @@ export type AwsCredential = Message<"outrigger.policy.v1.AwsCredential"> & {
  * Use `create(AwsCredentialSchema)` to create a new message.
  */
 export const AwsCredentialSchema: GenMessage<AwsCredential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 12);
+  messageDesc(file_outrigger_policy_v1_provider, 15);
 
 /**
  * How long to wait for what.
@@ -807,7 +963,7 @@ export type ProviderTimeouts = Message<"outrigger.policy.v1.ProviderTimeouts"> &
  * Use `create(ProviderTimeoutsSchema)` to create a new message.
  */
 export const ProviderTimeoutsSchema: GenMessage<ProviderTimeouts> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 13);
+  messageDesc(file_outrigger_policy_v1_provider, 16);
 
 /**
  * How much may go to a provider at once.
@@ -835,7 +991,7 @@ export type ProviderLimits = Message<"outrigger.policy.v1.ProviderLimits"> & {
  * Use `create(ProviderLimitsSchema)` to create a new message.
  */
 export const ProviderLimitsSchema: GenMessage<ProviderLimits> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 14);
+  messageDesc(file_outrigger_policy_v1_provider, 17);
 
 /**
  * How far a tool can be chosen.
@@ -1405,4 +1561,93 @@ export type BedrockToolChoice = (typeof BedrockToolChoice)[keyof typeof BedrockT
  */
 export const BedrockToolChoiceSchema: GenEnum<BedrockToolChoice> = /*@__PURE__*/
   enumDesc(file_outrigger_policy_v1_provider, 11);
+
+/**
+ * How a Gemini model is asked to think.
+ *
+ * @generated from enum outrigger.policy.v1.GeminiThinking
+ */
+export const GeminiThinking = {
+  /**
+   * As the built-in rows say.
+   *
+   * @generated from enum value: GEMINI_THINKING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By a number of tokens.
+   *
+   * @generated from enum value: GEMINI_THINKING_BUDGET = 1;
+   */
+  BUDGET: 1,
+
+  /**
+   * By a word.
+   *
+   * @generated from enum value: GEMINI_THINKING_LEVEL = 2;
+   */
+  LEVEL: 2,
+
+  /**
+   * Not at all.
+   *
+   * @generated from enum value: GEMINI_THINKING_NONE = 3;
+   */
+  NONE: 3,
+} as const;
+
+/**
+ * How a Gemini model is asked to think.
+ *
+ * @generated from enum outrigger.policy.v1.GeminiThinking
+ */
+export type GeminiThinking = (typeof GeminiThinking)[keyof typeof GeminiThinking] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.GeminiThinking.
+ */
+export const GeminiThinkingSchema: GenEnum<GeminiThinking> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 12);
+
+/**
+ * How schemas are written for a Gemini model.
+ *
+ * @generated from enum outrigger.policy.v1.GeminiSchemas
+ */
+export const GeminiSchemas = {
+  /**
+   * As the built-in rows say.
+   *
+   * @generated from enum value: GEMINI_SCHEMAS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * As they came, in JSON Schema.
+   *
+   * @generated from enum value: GEMINI_SCHEMAS_JSON = 1;
+   */
+  JSON: 1,
+
+  /**
+   * In the subset of OpenAPI that older models take.
+   *
+   * @generated from enum value: GEMINI_SCHEMAS_SUBSET = 2;
+   */
+  SUBSET: 2,
+} as const;
+
+/**
+ * How schemas are written for a Gemini model.
+ *
+ * @generated from enum outrigger.policy.v1.GeminiSchemas
+ */
+export type GeminiSchemas = (typeof GeminiSchemas)[keyof typeof GeminiSchemas] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.GeminiSchemas.
+ */
+export const GeminiSchemasSchema: GenEnum<GeminiSchemas> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 13);
 
