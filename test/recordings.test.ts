@@ -167,6 +167,7 @@ const modelsByApi: Readonly<Record<string, string>> = {
   "anthropic.messages": "ant",
   "bedrock.converse": "bed",
   "gemini.generateContent": "gem",
+  "bedrock.invoke-anthropic": "invoked",
 };
 
 const recordings = readRecordings(["openai", "openai-compatible", "anthropic", "bedrock", "gemini", "vertex"], Object.keys(modelsByApi));
@@ -194,7 +195,7 @@ if (recordingsFolder() === undefined) {
   test("recorded traffic through every door", (context) => context.skip(recordingsAbsent));
 } else {
   test("the recordings that the suite is about are there", () => {
-    expect(recordings.length).toBeGreaterThanOrEqual(68);
+    expect(recordings.length).toBeGreaterThanOrEqual(69);
   });
 
   describe.each(doors)("$name", (door) => {
@@ -391,6 +392,21 @@ metadata: {name: bed-route}
 spec:
   match: {models: [bed]}
   targets: [{provider: bed-provider, model: "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}]
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: Provider
+metadata: {name: invoked-provider}
+spec:
+  bedrock: {region: eu-central-1, api: BEDROCK_API_INVOKE_MESSAGES}
+  endpoint: ${replay.origin}
+  credential: {aws: {access_key_id: {file: SECRETS/id}, secret_access_key: {file: SECRETS/secret}}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: invoked-route}
+spec:
+  match: {models: [invoked]}
+  targets: [{provider: invoked-provider, model: "anthropic.claude-3-sonnet-20240229-v1:0"}]
 `;
 }
 

@@ -127,12 +127,7 @@ const providerNames = [
 ];
 
 /** Where the two wire formats that are also companies may be named: where a door or dialect is chosen, and nowhere that decides. */
-const formatPlaces = [
-  /^sidecar\/call\.ts$/,
-  /^sidecar\/main\.ts$/,
-  /^sidecar\/policy\/compile\.ts$/,
-  /^sidecar\/doors\/(openai|anthropic|listener)\.ts$/,
-];
+const formatPlaces = [/^sidecar\/call\.ts$/, /^sidecar\/main\.ts$/, /^sidecar\/doors\/(openai|anthropic|listener)\.ts$/];
 
 function namesAWord(text: string, name: string): boolean {
   // Names stand inside identifiers and addresses: `groqClient`, `api.groq.com`. "together" and "gemini" are matched as whole words.
@@ -358,7 +353,7 @@ const rules: readonly Rule[] = [
             if (chooses && dialectNames.has(name)) continue;
             if (name !== own && namesAWord(text, name)) violations.push(`${source.path}:${line}: names ${name} in ${text.slice(0, 60)}`);
           }
-          if (formatPlaces.some((place) => place.test(source.path))) continue;
+          if (chooses || formatPlaces.some((place) => place.test(source.path))) continue;
           for (const name of formatNames) {
             if (name !== own && namesAWord(text, name)) violations.push(`${source.path}:${line}: names ${name} in ${text.slice(0, 60)}`);
           }

@@ -8,7 +8,7 @@ import {
   BedrockReasoning,
   BedrockToolChoice,
 } from "../../proto/gen/outrigger/policy/v1/provider_pb.ts";
-import type { BedrockModelRow, BedrockOptions, ReasoningWay } from "../dialects/bedrock/bedrock.ts";
+import type { BedrockModelRow, BedrockOptions, EnvelopeFormat, ReasoningWay } from "../dialects/bedrock/bedrock.ts";
 
 /** The options of the dialect's client half. */
 export function bedrockOptions({ guardrail, models }: BedrockDialect): BedrockOptions {
@@ -22,6 +22,13 @@ export function bedrockOptions({ guardrail, models }: BedrockDialect): BedrockOp
     models: models.map(modelRow),
   };
 }
+
+/** The Messages format inside the envelope of InvokeModel. */
+export const messagesFormat: EnvelopeFormat = Object.freeze({
+  versionMember: "anthropic_version",
+  betaHeader: "anthropic-beta",
+  betaMember: "anthropic_beta",
+});
 
 function modelRow(model: BedrockModel): BedrockModelRow {
   return {

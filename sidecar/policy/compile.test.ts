@@ -115,6 +115,14 @@ describe("compilePolicy", () => {
   });
 
   it.each([
+    [
+      '{bedrock: {region: eu-west-1, api: BEDROCK_API_INVOKE_MESSAGES, guardrail: {identifier: g, version: "1"}}}',
+      "spec.bedrock.guardrail: a guardrail goes along with the Converse API only",
+    ],
+    [
+      "{bedrock: {region: eu-west-1, api: BEDROCK_API_INVOKE_MESSAGES, models: [{pattern: m}]}}",
+      "spec.bedrock.models: these rows are of the Converse API",
+    ],
     ["{bedrock: {}}", "spec.bedrock.region: this provider has an address in every region"],
     [
       '{bedrock: {}, endpoint: "http://10.0.0.1", credential: {aws: {access_key_id: {env: THERE}, secret_access_key: {env: THERE}}}}',

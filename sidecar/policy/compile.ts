@@ -9,6 +9,8 @@ import {
   AnthropicJsonSchema,
   AnthropicThinking,
   type AwsCredential,
+  BedrockApi,
+  type BedrockDialect,
   type Capability as CapabilityMessage,
   CapabilitySupport,
   ForcedToolChoice,
@@ -24,7 +26,7 @@ import {
 import type { Problem, Resources } from "../../proto/resources.ts";
 import type { Call, Filter, Policy, Secret } from "../call.ts";
 import { anthropicClient } from "../dialects/anthropic/anthropic.ts";
-import { bedrockClient } from "../dialects/bedrock/bedrock.ts";
+import { bedrockClient, invokeClient } from "../dialects/bedrock/bedrock.ts";
 import { type Capability, withCapabilities } from "../dialects/capabilities.ts";
 import type { ClientHalf } from "../dialects/dialect.ts";
 import { geminiClient, projectOrigin } from "../dialects/gemini/gemini.ts";
@@ -36,7 +38,7 @@ import { compileRoute } from "../filters/route.ts";
 import { type ProviderWire, type SendParts, send } from "../filters/send.ts";
 import { compose, inOrder, send as wireEnd } from "../pipeline.ts";
 import { endpointOf, type ProviderRow, providerRows, rowNameOf } from "../providers.ts";
-import { bedrockOptions } from "./bedrockOptions.ts";
+import { bedrockOptions, messagesFormat } from "./bedrockOptions.ts";
 import { geminiOptions } from "./geminiOptions.ts";
 import { compilePrices } from "./prices.ts";
 
@@ -217,10 +219,22 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
       return { row: options.project === undefined ? row : { ...row, endpoint: projectOrigin(options.project.location) }, client };
     }
     case "bedrock": {
-      const client = bedrockClient(bedrockOptions(dialect.value));
+      const client = bedrockWith(dialect.value, refuse);
+      if (client === undefined) return undefined;
       return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
     }
   }
+}
+
+/** The client half for one of the provider's APIs. In the older one the Messages dialect speaks inside the provider's envelope. */
+function bedrockWith(dialect: BedrockDialect, refuse: Refuse): ClientHalf | undefined {
+  if (dialect.api !== BedrockApi.INVOKE_MESSAGES) return bedrockClient(bedrockOptions(dialect));
+  if (dialect.guardrail !== undefined) return refuse("spec.bedrock.guardrail", "a guardrail goes along with the Converse API only");
+  if (dialect.models.length > 0) return refuse("spec.bedrock.models", "these rows are of the Converse API, and another one is chosen");
+  return invokeClient(
+    anthropicClient({ version: "", betas: [], defaultMaxTokens: defaults.anthropicMaxTokens, models: [] }),
+    messagesFormat,
+  );
 }
 
 /** The region of a dialect whose endpoints have one, or empty. */

@@ -3,13 +3,14 @@
  * (https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference.html).
  *
  * Reading order: `writeRequest` with `writeTurns` and the table of `models` is the way in, `readAnswer` with `frames` the way back,
- * `readFault` what happens instead.
+ * `readFault` what happens instead. `invoke` is the older API, in which a model is spoken to in its own dialect.
  */
 import type { ClientHalf } from "../dialect.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { type BedrockOptions, requestWriter } from "./writeRequest.ts";
 
+export { type EnvelopeFormat, invokeClient } from "./invoke.ts";
 export type { BedrockModelRow, ReasoningWay } from "./models.ts";
 export type { BedrockOptions, GuardrailOptions } from "./writeRequest.ts";
 

@@ -49,9 +49,17 @@ export function modelPath(model: string, operation: string): string {
   return `/model/${segment}/${operation}`;
 }
 
-/** A compressed stream would have to be inflated before it is read, and comes in larger and later pieces. */
-const unaryHeaders = Object.freeze(["content-type", "application/json", "accept", "application/json", "accept-encoding", "identity"]);
-const streamHeaders = Object.freeze([
+/** Headers of a unary request. A compressed stream would have to be inflated before it is read, and comes in larger and later pieces. */
+export const unaryHeaders = Object.freeze([
+  "content-type",
+  "application/json",
+  "accept",
+  "application/json",
+  "accept-encoding",
+  "identity",
+]);
+/** Headers of a request for a stream. */
+export const streamHeaders = Object.freeze([
   "content-type",
   "application/json",
   "accept",
