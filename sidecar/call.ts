@@ -79,7 +79,7 @@ export interface CallNotes {
   attempts: number;
   /** When the provider's first content arrived, on the monotonic clock, in milliseconds; 0 if none did. */
   firstContentAtMs: number;
-  /** Names of request parameters that were left out. */
+  /** Names of request parameters that were left out; of many the first, and how many more. */
   droppedParams: string[];
   /** What each filter decided, if the caller asked for an explanation; undefined otherwise, so that nothing is made in vain. */
   decisions: { filter: string; outcome: string; facts: Record<string, string> }[] | undefined;

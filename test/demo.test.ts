@@ -120,3 +120,25 @@ test("lists its models by every door", async () => {
   const client = createClient(ModelService, createGrpcTransport({ baseUrl: address }));
   expect((await client.listModels({})).models.map((model) => model.name)).toContain("smart");
 });
+
+// Warnings stood behind the end of whole answers, which were refused for it as incomplete.
+describe("what the demo cannot obey is left out", () => {
+  test.each([false, true])("by the Anthropic door, and named in a header (streaming: %j)", async (streaming) => {
+    const client = new Anthropic({ baseURL: address, apiKey: "outrigger", maxRetries: 0 });
+    const request = { model: "demo", max_tokens: 1000, top_k: 5, messages: [{ role: "user" as const, content: "What is 6 * 7?" }] };
+    const { data, response } = streaming
+      ? await client.messages.stream(request).withResponse()
+      : await client.messages.create(request).withResponse();
+    const message = "finalMessage" in data ? await data.finalMessage() : data;
+    expect(message).toMatchObject({ content: [{ type: "text", text: "6 * 7 = 42." }], stop_reason: "end_turn" });
+    expect(response.headers.get("x-outrigger-dropped-params")).toBe("top_k");
+  });
+
+  test("by gRPC, and told as a warning", async () => {
+    const client = createClient(ChatCompletionService, createGrpcTransport({ baseUrl: address }));
+    const messages = [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "What is 6 * 7?" } } }] }];
+    const { chat } = await client.createChatCompletion({ chat: { model: "demo", topK: 5n, messages } });
+    expect(chat?.warnings).toMatchObject([{ code: "PARAMETER_DROPPED", field: "top_k" }]);
+    expect(chat?.choices[0]?.finishReason).toBe(FinishReason.STOP);
+  });
+});

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Batch, endEvent, heartbeatEvent, startEvent, textEvent } from "../../proto/chat.ts";
+import { type Batch, endEvent, heartbeatEvent, nativeBatch, startEvent, textEvent } from "../../proto/chat.ts";
 import { Fault, FaultReason } from "../../proto/fault.ts";
 import { batchesOf, faultOf, makeCall } from "../../test/kit/call.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
@@ -296,7 +296,45 @@ describe("send", () => {
     handler.data(bytes("a"));
     handler.end();
     const cases = (await batchesOf(iterable)).flatMap((batch) => batch.map(({ event }) => event.case));
-    expect(cases).toEqual(["start", "text", "warning", "warning", "end"]);
+    expect(cases).toEqual(["start", "warning", "warning", "text", "end"]);
+  });
+
+  // A whole answer comes as one batch, and the warnings stood behind its end: doors took it for one that is not complete.
+  it("lets an answer that comes in one batch end with its end, whatever was left out, and keep its bytes", async () => {
+    const warning = { $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_DROPPED", field: "seed", message: "no seed" } as const;
+    const native = { dialect: "plain", form: "body", bytes: bytes("whole") } as const;
+    const client = plainDialect({ warnings: [warning] });
+    const whole = () => [nativeBatch([startEvent("1", "m", 0, "", "somewhere"), textEvent(0, "whole"), endEvent()], native)];
+    const { start } = playedProvider({ ...client, readAnswer: () => ({ failure: undefined, read: () => [], end: whole }) });
+    const { handler, iterable } = start(makeCall({ streaming: false }));
+    handler.head(200, headers);
+    handler.data(bytes("whole"));
+    handler.end();
+    const [batch, ...more] = await batchesOf(iterable);
+    expect(batch?.map(({ event }) => event.case)).toEqual(["start", "warning", "text", "end"]);
+    expect(batch?.native).toBe(native);
+    expect(more).toEqual([]);
+  });
+
+  // A conversation of 700 turns with thinking, asked of another API, made a header that Node's fetch refuses.
+  it("names as much of what was left out as a header can hold, and tells all in warnings", async () => {
+    const warnings = Array.from({ length: 1_000 }, (_, index) => ({
+      $typeName: "outrigger.chat.v1.Warning" as const,
+      code: "PARAMETER_DROPPED",
+      field: `messages[${index}].reasoning`,
+      message: "left out",
+    }));
+    const { start } = playedProvider(plainDialect({ warnings }));
+    const call = makeCall();
+    const { handler, iterable } = start(call);
+    handler.head(200, headers);
+    handler.data(bytes("a"));
+    handler.end();
+    const { droppedParams } = call.notes;
+    expect(droppedParams.slice(0, 2)).toEqual(["messages[0].reasoning", "messages[1].reasoning"]);
+    expect(droppedParams.at(-1)).toBe(`${1_001 - droppedParams.length} more`);
+    expect(droppedParams.join(", ").length).toBeLessThan(1_100);
+    expect((await batchesOf(iterable)).flat().filter(({ event }) => event.case === "warning")).toHaveLength(1_000);
   });
 
   it("sends nothing when only a decision is asked for", async () => {

@@ -5,7 +5,7 @@
  * more, and nothing is allocated between the two but the batches. Reading stops at the provider's socket once 64 KiB wait for the
  * door, so a caller that does not read costs that much and no more.
  */
-import { type Batch, endEvent, event, startEvent, warningEvent } from "../../proto/chat.ts";
+import { type Batch, endEvent, event, nativeBatch, startEvent, warningEvent } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import type { Call, Clock, Next, Random, Upstream, UpstreamExchange, UpstreamHandler, UpstreamHeaders } from "../call.ts";
 import type { AnswerReader, ClientHalf, WrittenRequest } from "../dialects/dialect.ts";
@@ -61,10 +61,23 @@ export function send(wire: ProviderWire, parts: SendParts, routeTimeoutMs: numbe
     });
     // What was only sent in another form is a warning too, and was not left out.
     const dropped = written.warnings.filter(({ code }) => code === "PARAMETER_DROPPED");
-    if (dropped.length > 0) call.notes.droppedParams = dropped.map(({ field }) => field);
+    if (dropped.length > 0) call.notes.droppedParams = shortList(dropped.map(({ field }) => field));
     if (call.validateOnly) return explanation(wire, call, written);
     return new Answer(wire, parts, call, written, callTimeoutMs);
   };
+}
+
+/** Names of what was left out go into a header and a log line: clients refuse heads of 8 KiB, and each byte may become three there. */
+const namesBytesMax = 1_024;
+
+/** As many names as fit, and how many more there are: a long conversation with thinking can lose a thousand parts. Warnings tell all. */
+function shortList(names: readonly string[]): string[] {
+  let bytes = 0;
+  const past = names.findIndex((name) => {
+    bytes += Buffer.byteLength(name) + 2;
+    return bytes > namesBytesMax;
+  });
+  return past === -1 ? [...names] : [...names.slice(0, past), `${names.length - past} more`];
 }
 
 /** One answer on its way from the wire to the door. */
@@ -225,10 +238,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
 
   #give(batches: readonly Batch[], bytes: number): void {
     const first = this.#waiting.length === 0;
-    for (const batch of batches) {
-      this.#waiting.push(batch);
-      if (!this.#started) this.#start(batch);
-    }
+    for (const batch of batches) this.#waiting.push(this.#started ? batch : this.#start(batch));
     this.#waitingBytes = first ? bytes : this.#waitingBytes + bytes;
     if (!(this.#over && this.#sawContent) && hasContent(batches)) this.#content();
     if (this.#waitingBytes > waitingBytesMax && !this.#paused && !this.#over) {
@@ -240,12 +250,15 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
 
   #started = false;
 
-  /** After the first batch, whose first event is the start, comes what was left out of the request. */
-  #start(first: Batch): void {
-    if (first.length === 0) return;
+  /** Behind the start, which is the first event of the first batch, comes what was left out of the request; that batch may be the last. */
+  #start(first: Batch): Batch {
+    const [start, ...rest] = first;
+    if (start === undefined) return first;
     this.#started = true;
     const { warnings } = this.#written;
-    if (warnings.length > 0) this.#waiting.push(warnings.map(({ code, field, message }) => warningEvent(code, field, message)));
+    if (warnings.length === 0) return first;
+    const events = [start, ...warnings.map(({ code, field, message }) => warningEvent(code, field, message)), ...rest];
+    return first.native === undefined ? events : nativeBatch(events, first.native);
   }
 
   #content(): void {
