@@ -11,7 +11,7 @@ import type { OpenAiOptions } from "./dialects/openai/openai.ts";
 /** What is known of an endpoint. */
 export interface ProviderRow {
   /** The dialect it speaks. */
-  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock";
+  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock" | "huggingface" | "llama" | "ollama";
   /** The address before the dialect's own paths, with `{region}` where a region's name stands; empty where there is no one address. */
   readonly endpoint: string;
   /** The environment variable in which its users keep their key by custom, or undefined where there is none. */
@@ -31,12 +31,18 @@ export interface ProviderRow {
   readonly openai?: Omit<OpenAiOptions, "maxTokensField" | "developerRole" | "streamUsage">;
   /** What becomes of single parameters, for some models or for all; what is not here is supported. */
   readonly capabilities?: readonly Capability[];
+  /** Of the Hugging Face dialect: whether one host serves many models by path. */
+  readonly modelInPath?: boolean;
+  /** How long to wait for the first content where policy says nothing, in milliseconds; absent means as long as for any other. */
+  readonly firstContentMs?: number;
   /** Model names by which the endpoint can be recognised, for routes that are made without a policy. */
   readonly modelPatterns: readonly string[];
 }
 
 const bearer = { keyHeader: "authorization", keyPrefix: "Bearer " } as const;
 const apiKey = { keyHeader: "api-key", keyPrefix: "" } as const;
+/** Of dialects in which an answer has no limit of its own name, no roles to map and no usage to ask for. */
+const native = { ...bearer, maxTokensField: "max_tokens", developerRole: false, streamUsage: true, modelPatterns: [] } as const;
 const compatible = { dialect: "openai", ...bearer, maxTokensField: "max_tokens", developerRole: false, streamUsage: true } as const;
 
 /** Rows that say of several parameters the same. */
@@ -62,6 +68,19 @@ const oneAnswer = all(["n"], "unsupported", "there is one answer to a call");
 /** Servers that hand a request to engines of their own, and take what these engines know beside the format. */
 const engine = { ...compatible, keyVariable: undefined, modelPatterns: [], openai: { topK: true } } as const;
 
+/** Of servers that complete text. */
+const completionOnly = [
+  ...oneAnswer,
+  ...all(["tools", "tool_choice", "reasoning", "service_tier"], "unsupported", "the server only completes text"),
+];
+
+const generated = [
+  ...completionOnly,
+  ...all(["presence_penalty", "logit_bias"], "unsupported", "the API has no such parameter"),
+  ...all(["temperature", "top_p"], "emulated", "0 is no sampling"),
+  ...all(["response_format.json_object", "response_format.json_schema"], "emulated", "a grammar made of the schema"),
+];
+
 const azureOpenAi = {
   dialect: "openai",
   endpoint: "",
@@ -82,8 +101,11 @@ export function endpointOf(row: ProviderRow, given: string, region: string): str
 
 /** The row that a provider's dialect names, or the one that is meant where it names none. */
 export function rowNameOf(dialect: { readonly case: string; readonly value: { readonly row: string; readonly vertex?: unknown } }): string {
-  return dialect.value.row || (dialect.value.vertex === undefined ? dialect.case : "vertex");
+  return dialect.value.row || (dialect.value.vertex === undefined ? (usualRows[dialect.case] ?? dialect.case) : "vertex");
 }
+
+/** The usual rows of dialects whose own name is that of a row in another one. */
+const usualRows: Readonly<Record<string, string>> = Object.freeze({ huggingface: "tgi-native", ollama: "ollama-native" });
 
 /** The rows, by name. */
 export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze({
@@ -224,6 +246,40 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
       ...all(["tool_choice"], "emulated", "none offers no tools; that one must be called cannot be said"),
     ],
     modelPatterns: [],
+  },
+  "ollama-native": {
+    dialect: "ollama",
+    ...native,
+    endpoint: "http://127.0.0.1:11434",
+    keyVariable: undefined,
+    // The server loads a model when the first call for it comes, and gives up on that after five minutes itself.
+    firstContentMs: 300_000,
+    capabilities: [
+      ...oneAnswer,
+      ...all(["logit_bias", "logprobs", "service_tier"], "unsupported", "the API has no such parameter"),
+      ...all(["tool_choice"], "emulated", "none offers no tools; that one must be called cannot be said"),
+      ...all(["reasoning"], "emulated", "a switch or one of three words, by model"),
+    ],
+  },
+  "tgi-native": { dialect: "huggingface", ...native, endpoint: "", keyVariable: undefined, capabilities: generated },
+  // No variable although there is one by custom: without a prompt format a key alone makes no provider.
+  "huggingface-native": {
+    dialect: "huggingface",
+    ...native,
+    endpoint: "https://router.huggingface.co/hf-inference",
+    keyVariable: undefined,
+    modelInPath: true,
+    capabilities: generated,
+  },
+  llama: {
+    dialect: "llama",
+    ...native,
+    endpoint: "",
+    keyVariable: undefined,
+    capabilities: [
+      ...completionOnly,
+      ...all(["response_format.json_object", "response_format.json_schema", "logprobs"], "unsupported", "the server only completes text"),
+    ],
   },
   groq: {
     ...compatible,

@@ -130,7 +130,8 @@ function chatMl(turns: readonly Turn[]): string {
 
 /** Nothing can say who speaks, so only one who asks may speak. */
 function plain(turns: readonly Turn[], report: Report): string {
-  if (turns.some(({ speaker }) => speaker === "assistant")) report.unsupported("messages", " with earlier answers, for want of a prompt format");
+  if (turns.some(({ speaker }) => speaker === "assistant"))
+    report.unsupported("messages", " with earlier answers, for want of a prompt format");
   return turns
     .filter(({ speaker }) => speaker !== "assistant")
     .map(({ text }) => text)

@@ -30,6 +30,9 @@ import { bedrockClient, invokeClient } from "../dialects/bedrock/bedrock.ts";
 import { type Capability, withCapabilities } from "../dialects/capabilities.ts";
 import type { ClientHalf } from "../dialects/dialect.ts";
 import { geminiClient, projectOrigin } from "../dialects/gemini/gemini.ts";
+import { huggingFaceClient } from "../dialects/huggingface/huggingface.ts";
+import { llamaClient } from "../dialects/llama/llama.ts";
+import { ollamaClient } from "../dialects/ollama/ollama.ts";
 import { type OpenAiOptions, openAiClient } from "../dialects/openai/openai.ts";
 import { failover } from "../filters/failover.ts";
 import { compileIdentify } from "../filters/identify.ts";
@@ -40,6 +43,7 @@ import { compose, inOrder, send as wireEnd } from "../pipeline.ts";
 import { endpointOf, type ProviderRow, providerRows, rowNameOf } from "../providers.ts";
 import { bedrockOptions, messagesFormat } from "./bedrockOptions.ts";
 import { geminiOptions } from "./geminiOptions.ts";
+import { huggingFaceOptions, llamaOptions, ollamaOptions } from "./openModelOptions.ts";
 import { compilePrices } from "./prices.ts";
 
 /** What a policy is made with, beside its resources. */
@@ -166,7 +170,7 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
     headers,
     authorize,
     connectTimeoutMs: milliseconds(spec.timeouts?.connect, defaults.connectMs),
-    firstContentTimeoutMs: milliseconds(spec.timeouts?.firstContent, defaults.firstContentMs),
+    firstContentTimeoutMs: milliseconds(spec.timeouts?.firstContent, row.firstContentMs ?? defaults.firstContentMs),
     betweenContentTimeoutMs: milliseconds(spec.timeouts?.betweenContent, defaults.betweenContentMs),
     callTimeoutMs: milliseconds(spec.timeouts?.call, defaults.callMs),
     connections: spec.limits?.connections || defaults.connections,
@@ -218,6 +222,18 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
       const client = withCapabilities(geminiClient(options), { capabilities, strictMembers: false });
       return { row: options.project === undefined ? row : { ...row, endpoint: projectOrigin(options.project.location) }, client };
     }
+    case "huggingface": {
+      const options = huggingFaceOptions(dialect.value, row);
+      if (options === undefined) return refuse("spec.huggingface.prompt_format", noFormat);
+      return { row, client: withCapabilities(huggingFaceClient(options), { capabilities, strictMembers: false }) };
+    }
+    case "llama": {
+      const options = llamaOptions(dialect.value);
+      if (options === undefined) return refuse("spec.llama", `${noFormat}, and a form: inputs, completion or generation`);
+      return { row, client: withCapabilities(llamaClient(options), { capabilities, strictMembers: false }) };
+    }
+    case "ollama":
+      return { row, client: withCapabilities(ollamaClient(ollamaOptions(dialect.value)), { capabilities, strictMembers: false }) };
     case "bedrock": {
       const client = bedrockWith(dialect.value, refuse);
       if (client === undefined) return undefined;
@@ -236,6 +252,8 @@ function bedrockWith(dialect: BedrockDialect, refuse: Refuse): ClientHalf | unde
     messagesFormat,
   );
 }
+
+const noFormat = "a model that completes text needs a prompt format: llama2, llama3, chatml or plain";
 
 /** The region of a dialect whose endpoints have one, or empty. */
 function regionOf({ dialect }: ProviderSpec): string {

@@ -1,6 +1,6 @@
 /** Writes requests of `/generate` and `/generate_stream`: the conversation as one text, and what steers the model beside it. */
 import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { type JsonValue, RawJson, stringify } from "../../framing/json.ts";
+import { type JsonValue, stringify } from "../../framing/json.ts";
 import { refuseChatOnly } from "../completionOnly.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { type Members, placeExtras, rawJson } from "../placeExtras.ts";
@@ -84,4 +84,4 @@ function writeGrammar({ responseFormat }: ChatRequest, report: Report): JsonValu
   return { type: "json", value: rawJson(schemaJson, "response_format.json_schema.schema_json", report) };
 }
 
-const anyObject = new RawJson('{"type":"object"}');
+const anyObject = { type: "object" } as const;

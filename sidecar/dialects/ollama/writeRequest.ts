@@ -3,7 +3,7 @@
  * it cannot do is refused by name, or reported.
  */
 import { type ChatRequest, ToolMode } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { type JsonValue, RawJson, stringify } from "../../framing/json.ts";
+import { type JsonValue, stringify } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { type Members, placeExtras, rawJson } from "../placeExtras.ts";
 import { Report } from "../report.ts";
@@ -101,7 +101,7 @@ function writeTools(request: ChatRequest, report: Report): JsonValue[] {
 }
 
 /** The prompt templates of many models walk over the properties without asking whether there are any. */
-const noArguments = new RawJson('{"type":"object","properties":{}}');
+const noArguments = { type: "object", properties: {} } as const;
 
 function writeFormat({ responseFormat }: ChatRequest, report: Report): JsonValue | undefined {
   const format = responseFormat?.format;

@@ -17,7 +17,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file outrigger/policy/v1/provider.proto.
  */
 export const file_outrigger_policy_v1_provider: GenFile = /*@__PURE__*/
-  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIpkGCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASNgoHYmVkcm9jaxgEIAEoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0RpYWxlY3RIABI0CgZnZW1pbmkYBSABKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLkdlbWluaURpYWxlY3RIABIzCghlbmRwb2ludBgKIAEoCUIhukgechwogBAyF14oaHR0cHM/Oi8vW15ccz8jQF0rKT8kEjgKCmNyZWRlbnRpYWwYCyABKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNyZWRlbnRpYWxIAYgBARIdCgxqdXJpc2RpY3Rpb24YDCABKAlCB7pIBHICKBASPAoIdGltZW91dHMYDSABKAsyJS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyVGltZW91dHNIAogBARI4CgZsaW1pdHMYDiABKAsyIy5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyTGltaXRzSAOIAQESeAoHaGVhZGVycxgPIAMoCzIuLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvdmlkZXJTcGVjLkhlYWRlcnNFbnRyeUI3gAEBukgxmgEuECAiE3IRKIABMgxeW2EtejAtOS1dKyQqFXITKIAgMg5eW1x4MjAtXHg3ZV0qJBJACgxjYXBhYmlsaXRpZXMYECADKAsyHy5vdXRyaWdnZXIucG9saWN5LnYxLkNhcGFiaWxpdHlCCbpIBpIBAxCABBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIQCgdkaWFsZWN0EgW6SAIIAUINCgtfY3JlZGVudGlhbEILCglfdGltZW91dHNCCQoHX2xpbWl0cyLSCAoNT3BlbkFJRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASRwoQbWF4X3Rva2Vuc19maWVsZBgCIAEoDjIjLm91dHJpZ2dlci5wb2xpY3kudjEuTWF4VG9rZW5zRmllbGRCCLpIBYIBAhABEhsKDmRldmVsb3Blcl9yb2xlGAMgASgISACIAQESGQoMc3RyZWFtX3VzYWdlGAQgASgISAGIAQESaQoLcGF0aF9wcmVmaXgYBSABKAlCT7pITHJKKIAIMkVeKC8oW0EtWmEtejAtOS5ffiEkJicoKSosOz06QC8tXXwlWzAtOUEtRmEtZl17Mn18W3tdWytdP21vZGVsW31dKSopPyRIAogBARJ3CgVxdWVyeRgGIAMoCzItLm91dHJpZ2dlci5wb2xpY3kudjEuT3BlbkFJRGlhbGVjdC5RdWVyeUVudHJ5Qjm6SDaaATMQECIYchYoQDISXltBLVphLXowLTkuX34tXSskKhVyEyiAAjIOXltceDIwLVx4N2VdKiQSRAoLdG9vbF9jaG9pY2UYByABKA4yJS5vdXRyaWdnZXIucG9saWN5LnYxLkZvcmNlZFRvb2xDaG9pY2VCCLpIBYIBAhABEi0KDXJlcXVpcmVkX3dvcmQYCCABKAlCFrpIE3IRUgBSCHJlcXVpcmVkUgNhbnkSKwoTdG9vbF9jYWxsX2lkX2xlbmd0aBgJIAEoBUIJukgGGgQYQCgGSAOIAQESPwoIdGhpbmtpbmcYCiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLlRoaW5raW5nTWVtYmVyQgi6SAWCAQIQARIbCg5zdHJpY3RfbWVtYmVycxgLIAEoCEgEiAEBEhoKDWNhY2hlX21hcmtlcnMYDCABKAhIBYgBARISCgV0b3BfaxgNIAEoCEgGiAEBEhgKC3dob2xlX3RvcF9wGA4gASgISAeIAQESLgoKc2VlZF9maWVsZBgPIAEoCUIaukgXchVSAFIEc2VlZFILcmFuZG9tX3NlZWQSVwoRcmVhc29uaW5nX2VmZm9ydHMYECADKAlCPLpIOZIBNhAIGAEiMHIuUgRub25lUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBI6Cglqc29uX2Zvcm0YESABKA4yHS5vdXRyaWdnZXIucG9saWN5LnYxLkpzb25Gb3JtQgi6SAWCAQIQARosCgpRdWVyeUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEQoPX2RldmVsb3Blcl9yb2xlQg8KDV9zdHJlYW1fdXNhZ2VCDgoMX3BhdGhfcHJlZml4QhYKFF90b29sX2NhbGxfaWRfbGVuZ3RoQhEKD19zdHJpY3RfbWVtYmVyc0IQCg5fY2FjaGVfbWFya2Vyc0IICgZfdG9wX2tCDgoMX3dob2xlX3RvcF9wItsBCgpDYXBhYmlsaXR5ElcKCXBhcmFtZXRlchgBIAEoCUJEukhBcj8ogAIyOl5bQS1aYS16X11bQS1aYS16MC05Xy1dKihcW1xdfFwuW0EtWmEtel9dW0EtWmEtejAtOV8tXSopKiQSGAoGbW9kZWxzGAIgASgJQgi6SAVyAyiAAhJDCgdzdXBwb3J0GAMgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5DYXBhYmlsaXR5U3VwcG9ydEIKukgHggEEEAEgABIVCgNob3cYBCABKAlCCLpIBXIDKIACIvkBChBBbnRocm9waWNEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI3Cgd2ZXJzaW9uGAIgASgJQia6SCNyITIfXihbMC05XXs0fS1bMC05XXsyfS1bMC05XXsyfSk/JBIxCgViZXRhcxgDIAMoCUIiukgfkgEcECAiGHIWKIABMhFeW0EtWmEtejAtOS5fLV0rJBIjChJkZWZhdWx0X21heF90b2tlbnMYBCABKANCB7pIBCICKAASPgoGbW9kZWxzGAUgAygLMiMub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNNb2RlbEIJukgGkgEDEIABIoICCg5BbnRocm9waWNNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEkIKCHRoaW5raW5nGAIgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNUaGlua2luZ0IIukgFggECEAESRwoLanNvbl9zY2hlbWEYAyABKA4yKC5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY0pzb25TY2hlbWFCCLpIBYIBAhABEhUKCHNhbXBsaW5nGAQgASgISACIAQESIgoRbWF4X291dHB1dF90b2tlbnMYBSABKANCB7pIBCICKABCCwoJX3NhbXBsaW5nIqACCg5CZWRyb2NrRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASNQoGcmVnaW9uGAIgASgJQiW6SCJyIChAMhxeKFthLXpdezIsOH0oLVthLXowLTldKykrKT8kEj0KCWd1YXJkcmFpbBgDIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbEgAiAEBEjwKBm1vZGVscxgEIAMoCzIhLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja01vZGVsQgm6SAaSAQMQgAESNgoDYXBpGAUgASgOMh8ub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrQXBpQgi6SAWCAQIQAUIMCgpfZ3VhcmRyYWlsIvcBChBCZWRyb2NrR3VhcmRyYWlsEh4KCmlkZW50aWZpZXIYASABKAlCCrpIB3IFIAEogBASMQoHdmVyc2lvbhgCIAEoCUIgukgdchsyGV4oWzEtOV1bMC05XXswLDd9fERSQUZUKSQSQwoFdHJhY2UYAyABKA4yKi5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tHdWFyZHJhaWxUcmFjZUIIukgFggECEAESSwoJc3RyZWFtaW5nGAQgASgOMi4ub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrR3VhcmRyYWlsU3RyZWFtaW5nQgi6SAWCAQIQASKVBAoMQmVkcm9ja01vZGVsEhsKB3BhdHRlcm4YASABKAlCCrpIB3IFIAEogAISQgoJcmVhc29uaW5nGAIgASgOMiUub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrUmVhc29uaW5nQgi6SAWCAQIQARJFCgtqc29uX3NjaGVtYRgDIAEoDjImLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0pzb25TY2hlbWFCCLpIBYIBAhABEkUKC3Rvb2xfY2hvaWNlGAQgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrVG9vbENob2ljZUIIukgFggECEAESEwoGc3lzdGVtGAUgASgISACIAQESEgoFdG9vbHMYBiABKAhIAYgBARIZCgxzdHJpY3RfdG9vbHMYByABKAhIAogBARISCgVjYWNoZRgIIAEoCEgDiAEBEhUKCHNhbXBsaW5nGAkgASgISASIAQESPAoFdG9wX2sYCiABKAlCKLpIJXIjKEAyH14oW0EtWmEtel9dKyhbLl1bQS1aYS16X10rKT8pPyRIBYgBARIiChFtYXhfb3V0cHV0X3Rva2VucxgLIAEoA0IHukgEIgIoAEIJCgdfc3lzdGVtQggKBl90b29sc0IPCg1fc3RyaWN0X3Rvb2xzQggKBl9jYWNoZUILCglfc2FtcGxpbmdCCAoGX3RvcF9rIvoBCg1HZW1pbmlEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI3CgZ2ZXJ0ZXgYAiABKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLlZlcnRleFByb2plY3RIAIgBARIuCgd2ZXJzaW9uGAMgASgJQh26SBpyGCgQMhReKHZbMC05XVswLTlhLXpdKik/JBIVCghjYWxsX2lkcxgEIAEoCEgBiAEBEjsKBm1vZGVscxgFIAMoCzIgLm91dHJpZ2dlci5wb2xpY3kudjEuR2VtaW5pTW9kZWxCCbpIBpIBAxCAAUIJCgdfdmVydGV4QgsKCV9jYWxsX2lkcyJzCg1WZXJ0ZXhQcm9qZWN0EjEKB3Byb2plY3QYASABKAlCILpIHXIbKIABMhZeW2EtejAtOV1bYS16MC05LjotXSokEi8KCGxvY2F0aW9uGAIgASgJQh26SBpyGChAMhReKFthLXpdW2EtejAtOS1dKik/JCKiAwoLR2VtaW5pTW9kZWwSGwoHcGF0dGVybhgBIAEoCUIKukgHcgUgASiAAhI/Cgh0aGlua2luZxgCIAEoDjIjLm91dHJpZ2dlci5wb2xpY3kudjEuR2VtaW5pVGhpbmtpbmdCCLpIBYIBAhABEkQKBmxldmVscxgDIAMoCUI0ukgxkgEuEAgiKnIoUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBI9CgdzY2hlbWFzGAQgASgOMiIub3V0cmlnZ2VyLnBvbGljeS52MS5HZW1pbmlTY2hlbWFzQgi6SAWCAQIQARIeChFzY2hlbWFfd2l0aF90b29scxgFIAEoCEgAiAEBEhkKDHNpZ25lZF9jYWxscxgGIAEoCEgBiAEBEhoKDXJlc3VsdHNfYXBhcnQYByABKAhIAogBARIUCgdmZXRjaGVzGAggASgISAOIAQFCFAoSX3NjaGVtYV93aXRoX3Rvb2xzQg8KDV9zaWduZWRfY2FsbHNCEAoOX3Jlc3VsdHNfYXBhcnRCCgoIX2ZldGNoZXMidAoPU2VjcmV0UmVmZXJlbmNlEjEKA2VudhgBIAEoCUIigAEBukgcchoyGF5bQS1aYS16X11bQS1aYS16MC05X10qJEgAEh0KBGZpbGUYAiABKAlCDYABAbpIB3IFIAEogCBIAEIPCgZzb3VyY2USBbpIAggBIocBCgpDcmVkZW50aWFsEjcKBmhlYWRlchgBIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuSGVhZGVyQ3JlZGVudGlhbEgAEjEKA2F3cxgCIAEoCzIiLm91dHJpZ2dlci5wb2xpY3kudjEuQXdzQ3JlZGVudGlhbEgAQg0KBGZvcm0SBbpIAggBIrIBChBIZWFkZXJDcmVkZW50aWFsEiQKBG5hbWUYASABKAlCFrpIE3IRKIABMgxeW2EtejAtOS1dKiQSLwoGcHJlZml4GAIgASgJQhqAAQG6SBRyEihAMg5eW1x4MjAtXHg3ZV0qJEgAiAEBEjwKBnNlY3JldBgDIAEoCzIkLm91dHJpZ2dlci5wb2xpY3kudjEuU2VjcmV0UmVmZXJlbmNlQga6SAPIAQFCCQoHX3ByZWZpeCLQAgoNQXdzQ3JlZGVudGlhbBJDCg1hY2Nlc3Nfa2V5X2lkGAEgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBARJHChFzZWNyZXRfYWNjZXNzX2tleRgCIAEoCzIkLm91dHJpZ2dlci5wb2xpY3kudjEuU2VjcmV0UmVmZXJlbmNlQga6SAPIAQESQAoNc2Vzc2lvbl90b2tlbhgDIAEoCzIkLm91dHJpZ2dlci5wb2xpY3kudjEuU2VjcmV0UmVmZXJlbmNlSACIAQESNQoGcmVnaW9uGAQgASgJQiW6SCJyIChAMhxeKFthLXpdezIsOH0oLVthLXowLTldKykrKT8kEiYKB3NlcnZpY2UYBSABKAlCFbpIEnIQKEAyDF5bYS16MC05LV0qJEIQCg5fc2Vzc2lvbl90b2tlbiLpAgoQUHJvdmlkZXJUaW1lb3V0cxJCCgdjb25uZWN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwjYBDIEEMCEPUgAiAEBEkgKDWZpcnN0X2NvbnRlbnQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCJAcMgQQwIQ9SAGIAQESSgoPYmV0d2Vlbl9jb250ZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiAwiQHDIEEMCEPUgCiAEBEkAKBGNhbGwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID6oBDCIECICjBTIEEMCEPUgDiAEBQgoKCF9jb25uZWN0QhAKDl9maXJzdF9jb250ZW50QhIKEF9iZXR3ZWVuX2NvbnRlbnRCBwoFX2NhbGwiVwoOUHJvdmlkZXJMaW1pdHMSIAoLY29ubmVjdGlvbnMYASABKAVCC7pICBoGGP//AygAEiMKDGFuc3dlcl9ieXRlcxgCIAEoA0INukgKIggYgICAgAQoACqPAQoQRm9yY2VkVG9vbENob2ljZRIiCh5GT1JDRURfVE9PTF9DSE9JQ0VfVU5TUEVDSUZJRUQQABIcChhGT1JDRURfVE9PTF9DSE9JQ0VfTkFNRUQQARIcChhGT1JDRURfVE9PTF9DSE9JQ0VfTU9ERVMQAhIbChdGT1JDRURfVE9PTF9DSE9JQ0VfTk9ORRADKqwBCg5UaGlua2luZ01lbWJlchIfChtUSElOS0lOR19NRU1CRVJfVU5TUEVDSUZJRUQQABIlCiFUSElOS0lOR19NRU1CRVJfUkVBU09OSU5HX0NPTlRFTlQQARIdChlUSElOS0lOR19NRU1CRVJfUkVBU09OSU5HEAISGQoVVEhJTktJTkdfTUVNQkVSX1BBUlRTEAMSGAoUVEhJTktJTkdfTUVNQkVSX05PTkUQBCpVCghKc29uRm9ybRIZChVKU09OX0ZPUk1fVU5TUEVDSUZJRUQQABIZChVKU09OX0ZPUk1fSlNPTl9TQ0hFTUEQARITCg9KU09OX0ZPUk1fVkFMVUUQAiqbAQoRQ2FwYWJpbGl0eVN1cHBvcnQSIgoeQ0FQQUJJTElUWV9TVVBQT1JUX1VOU1BFQ0lGSUVEEAASHQoZQ0FQQUJJTElUWV9TVVBQT1JUX01BUFBFRBABEh8KG0NBUEFCSUxJVFlfU1VQUE9SVF9FTVVMQVRFRBACEiIKHkNBUEFCSUxJVFlfU1VQUE9SVF9VTlNVUFBPUlRFRBADKn8KDk1heFRva2Vuc0ZpZWxkEiAKHE1BWF9UT0tFTlNfRklFTERfVU5TUEVDSUZJRUQQABIqCiZNQVhfVE9LRU5TX0ZJRUxEX01BWF9DT01QTEVUSU9OX1RPS0VOUxABEh8KG01BWF9UT0tFTlNfRklFTERfTUFYX1RPS0VOUxACKpQBChFBbnRocm9waWNUaGlua2luZxIiCh5BTlRIUk9QSUNfVEhJTktJTkdfVU5TUEVDSUZJRUQQABIdChlBTlRIUk9QSUNfVEhJTktJTkdfQlVER0VUEAESHwobQU5USFJPUElDX1RISU5LSU5HX0FEQVBUSVZFEAISGwoXQU5USFJPUElDX1RISU5LSU5HX05PTkUQAyqFAQoTQW50aHJvcGljSnNvblNjaGVtYRIlCiFBTlRIUk9QSUNfSlNPTl9TQ0hFTUFfVU5TUEVDSUZJRUQQABInCiNBTlRIUk9QSUNfSlNPTl9TQ0hFTUFfT1VUUFVUX0NPTkZJRxABEh4KGkFOVEhST1BJQ19KU09OX1NDSEVNQV9UT09MEAIqZAoKQmVkcm9ja0FwaRIbChdCRURST0NLX0FQSV9VTlNQRUNJRklFRBAAEhgKFEJFRFJPQ0tfQVBJX0NPTlZFUlNFEAESHwobQkVEUk9DS19BUElfSU5WT0tFX01FU1NBR0VTEAIqrQEKFUJlZHJvY2tHdWFyZHJhaWxUcmFjZRInCiNCRURST0NLX0dVQVJEUkFJTF9UUkFDRV9VTlNQRUNJRklFRBAAEiMKH0JFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX0VOQUJMRUQQARIkCiBCRURST0NLX0dVQVJEUkFJTF9UUkFDRV9ESVNBQkxFRBACEiAKHEJFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX0ZVTEwQAyqVAQoZQmVkcm9ja0d1YXJkcmFpbFN0cmVhbWluZxIrCidCRURST0NLX0dVQVJEUkFJTF9TVFJFQU1JTkdfVU5TUEVDSUZJRUQQABIkCiBCRURST0NLX0dVQVJEUkFJTF9TVFJFQU1JTkdfU1lOQxABEiUKIUJFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19BU1lOQxACKssBChBCZWRyb2NrUmVhc29uaW5nEiEKHUJFRFJPQ0tfUkVBU09OSU5HX1VOU1BFQ0lGSUVEEAASGgoWQkVEUk9DS19SRUFTT05JTkdfTk9ORRABEhwKGEJFRFJPQ0tfUkVBU09OSU5HX0JVREdFVBACEh4KGkJFRFJPQ0tfUkVBU09OSU5HX0FEQVBUSVZFEAMSHAoYQkVEUk9DS19SRUFTT05JTkdfQ09ORklHEAQSHAoYQkVEUk9DS19SRUFTT05JTkdfRUZGT1JUEAUqmwEKEUJlZHJvY2tKc29uU2NoZW1hEiMKH0JFRFJPQ0tfSlNPTl9TQ0hFTUFfVU5TUEVDSUZJRUQQABIlCiFCRURST0NLX0pTT05fU0NIRU1BX09VVFBVVF9DT05GSUcQARIcChhCRURST0NLX0pTT05fU0NIRU1BX1RPT0wQAhIcChhCRURST0NLX0pTT05fU0NIRU1BX05PTkUQAyqRAQoRQmVkcm9ja1Rvb2xDaG9pY2USIwofQkVEUk9DS19UT09MX0NIT0lDRV9VTlNQRUNJRklFRBAAEhwKGEJFRFJPQ0tfVE9PTF9DSE9JQ0VfQVVUTxABEhsKF0JFRFJPQ0tfVE9PTF9DSE9JQ0VfQU5ZEAISHAoYQkVEUk9DS19UT09MX0NIT0lDRV9UT09MEAMqggEKDkdlbWluaVRoaW5raW5nEh8KG0dFTUlOSV9USElOS0lOR19VTlNQRUNJRklFRBAAEhoKFkdFTUlOSV9USElOS0lOR19CVURHRVQQARIZChVHRU1JTklfVEhJTktJTkdfTEVWRUwQAhIYChRHRU1JTklfVEhJTktJTkdfTk9ORRADKmMKDUdlbWluaVNjaGVtYXMSHgoaR0VNSU5JX1NDSEVNQVNfVU5TUEVDSUZJRUQQABIXChNHRU1JTklfU0NIRU1BU19KU09OEAESGQoVR0VNSU5JX1NDSEVNQVNfU1VCU0VUEAJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
+  fileDesc("CiJvdXRyaWdnZXIvcG9saWN5L3YxL3Byb3ZpZGVyLnByb3RvEhNvdXRyaWdnZXIucG9saWN5LnYxIs8BCghQcm92aWRlchIyCgthcGlfdmVyc2lvbhgBIAEoCUIdukgachgKFm91dHJpZ2dlci5kZXYvdjFhbHBoYTESHQoEa2luZBgCIAEoCUIPukgMcgoKCFByb3ZpZGVyEjcKCG1ldGFkYXRhGAMgASgLMh0ub3V0cmlnZ2VyLnBvbGljeS52MS5NZXRhZGF0YUIGukgDyAEBEjcKBHNwZWMYBCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLlByb3ZpZGVyU3BlY0IGukgDyAEBIsMHCgxQcm92aWRlclNwZWMSNAoGb3BlbmFpGAEgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0SAASOgoJYW50aHJvcGljGAIgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5BbnRocm9waWNEaWFsZWN0SAASNgoHYmVkcm9jaxgEIAEoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0RpYWxlY3RIABI0CgZnZW1pbmkYBSABKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLkdlbWluaURpYWxlY3RIABI+CgtodWdnaW5nZmFjZRgHIAEoCzInLm91dHJpZ2dlci5wb2xpY3kudjEuSHVnZ2luZ0ZhY2VEaWFsZWN0SAASMgoFbGxhbWEYCCABKAsyIS5vdXRyaWdnZXIucG9saWN5LnYxLkxsYW1hRGlhbGVjdEgAEjQKBm9sbGFtYRgJIAEoCzIiLm91dHJpZ2dlci5wb2xpY3kudjEuT2xsYW1hRGlhbGVjdEgAEjMKCGVuZHBvaW50GAogASgJQiG6SB5yHCiAEDIXXihodHRwcz86Ly9bXlxzPyNAXSspPyQSOAoKY3JlZGVudGlhbBgLIAEoCzIfLm91dHJpZ2dlci5wb2xpY3kudjEuQ3JlZGVudGlhbEgBiAEBEh0KDGp1cmlzZGljdGlvbhgMIAEoCUIHukgEcgIoEBI8Cgh0aW1lb3V0cxgNIAEoCzIlLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvdmlkZXJUaW1lb3V0c0gCiAEBEjgKBmxpbWl0cxgOIAEoCzIjLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvdmlkZXJMaW1pdHNIA4gBARJ4CgdoZWFkZXJzGA8gAygLMi4ub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm92aWRlclNwZWMuSGVhZGVyc0VudHJ5QjeAAQG6SDGaAS4QICITchEogAEyDF5bYS16MC05LV0rJCoVchMogCAyDl5bXHgyMC1ceDdlXSokEkAKDGNhcGFiaWxpdGllcxgQIAMoCzIfLm91dHJpZ2dlci5wb2xpY3kudjEuQ2FwYWJpbGl0eUIJukgGkgEDEIAEGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhAKB2RpYWxlY3QSBbpIAggBQg0KC19jcmVkZW50aWFsQgsKCV90aW1lb3V0c0IJCgdfbGltaXRzItIICg1PcGVuQUlEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBJHChBtYXhfdG9rZW5zX2ZpZWxkGAIgASgOMiMub3V0cmlnZ2VyLnBvbGljeS52MS5NYXhUb2tlbnNGaWVsZEIIukgFggECEAESGwoOZGV2ZWxvcGVyX3JvbGUYAyABKAhIAIgBARIZCgxzdHJlYW1fdXNhZ2UYBCABKAhIAYgBARJpCgtwYXRoX3ByZWZpeBgFIAEoCUJPukhMckoogAgyRV4oLyhbQS1aYS16MC05Ll9+ISQmJygpKiw7PTpALy1dfCVbMC05QS1GYS1mXXsyfXxbe11bK10/bW9kZWxbfV0pKik/JEgCiAEBEncKBXF1ZXJ5GAYgAygLMi0ub3V0cmlnZ2VyLnBvbGljeS52MS5PcGVuQUlEaWFsZWN0LlF1ZXJ5RW50cnlCObpINpoBMxAQIhhyFihAMhJeW0EtWmEtejAtOS5ffi1dKyQqFXITKIACMg5eW1x4MjAtXHg3ZV0qJBJECgt0b29sX2Nob2ljZRgHIAEoDjIlLm91dHJpZ2dlci5wb2xpY3kudjEuRm9yY2VkVG9vbENob2ljZUIIukgFggECEAESLQoNcmVxdWlyZWRfd29yZBgIIAEoCUIWukgTchFSAFIIcmVxdWlyZWRSA2FueRIrChN0b29sX2NhbGxfaWRfbGVuZ3RoGAkgASgFQgm6SAYaBBhAKAZIA4gBARI/Cgh0aGlua2luZxgKIAEoDjIjLm91dHJpZ2dlci5wb2xpY3kudjEuVGhpbmtpbmdNZW1iZXJCCLpIBYIBAhABEhsKDnN0cmljdF9tZW1iZXJzGAsgASgISASIAQESGgoNY2FjaGVfbWFya2VycxgMIAEoCEgFiAEBEhIKBXRvcF9rGA0gASgISAaIAQESGAoLd2hvbGVfdG9wX3AYDiABKAhIB4gBARIuCgpzZWVkX2ZpZWxkGA8gASgJQhq6SBdyFVIAUgRzZWVkUgtyYW5kb21fc2VlZBJXChFyZWFzb25pbmdfZWZmb3J0cxgQIAMoCUI8ukg5kgE2EAgYASIwci5SBG5vbmVSB21pbmltYWxSA2xvd1IGbWVkaXVtUgRoaWdoUgV4aGlnaFIDbWF4EjoKCWpzb25fZm9ybRgRIAEoDjIdLm91dHJpZ2dlci5wb2xpY3kudjEuSnNvbkZvcm1CCLpIBYIBAhABGiwKClF1ZXJ5RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIRCg9fZGV2ZWxvcGVyX3JvbGVCDwoNX3N0cmVhbV91c2FnZUIOCgxfcGF0aF9wcmVmaXhCFgoUX3Rvb2xfY2FsbF9pZF9sZW5ndGhCEQoPX3N0cmljdF9tZW1iZXJzQhAKDl9jYWNoZV9tYXJrZXJzQggKBl90b3Bfa0IOCgxfd2hvbGVfdG9wX3Ai2wEKCkNhcGFiaWxpdHkSVwoJcGFyYW1ldGVyGAEgASgJQkS6SEFyPyiAAjI6XltBLVphLXpfXVtBLVphLXowLTlfLV0qKFxbXF18XC5bQS1aYS16X11bQS1aYS16MC05Xy1dKikqJBIYCgZtb2RlbHMYAiABKAlCCLpIBXIDKIACEkMKB3N1cHBvcnQYAyABKA4yJi5vdXRyaWdnZXIucG9saWN5LnYxLkNhcGFiaWxpdHlTdXBwb3J0Qgq6SAeCAQQQASAAEhUKA2hvdxgEIAEoCUIIukgFcgMogAIi+QEKEEFudGhyb3BpY0RpYWxlY3QSFAoDcm93GAEgASgJQge6SARyAihAEjcKB3ZlcnNpb24YAiABKAlCJrpII3IhMh9eKFswLTldezR9LVswLTldezJ9LVswLTldezJ9KT8kEjEKBWJldGFzGAMgAygJQiK6SB+SARwQICIYchYogAEyEV5bQS1aYS16MC05Ll8tXSskEiMKEmRlZmF1bHRfbWF4X3Rva2VucxgEIAEoA0IHukgEIgIoABI+CgZtb2RlbHMYBSADKAsyIy5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY01vZGVsQgm6SAaSAQMQgAEiggIKDkFudGhyb3BpY01vZGVsEhsKB3BhdHRlcm4YASABKAlCCrpIB3IFIAEogAISQgoIdGhpbmtpbmcYAiABKA4yJi5vdXRyaWdnZXIucG9saWN5LnYxLkFudGhyb3BpY1RoaW5raW5nQgi6SAWCAQIQARJHCgtqc29uX3NjaGVtYRgDIAEoDjIoLm91dHJpZ2dlci5wb2xpY3kudjEuQW50aHJvcGljSnNvblNjaGVtYUIIukgFggECEAESFQoIc2FtcGxpbmcYBCABKAhIAIgBARIiChFtYXhfb3V0cHV0X3Rva2VucxgFIAEoA0IHukgEIgIoAEILCglfc2FtcGxpbmcioAIKDkJlZHJvY2tEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI1CgZyZWdpb24YAiABKAlCJbpIInIgKEAyHF4oW2Etel17Miw4fSgtW2EtejAtOV0rKSspPyQSPQoJZ3VhcmRyYWlsGAMgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrR3VhcmRyYWlsSACIAQESPAoGbW9kZWxzGAQgAygLMiEub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrTW9kZWxCCbpIBpIBAxCAARI2CgNhcGkYBSABKA4yHy5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tBcGlCCLpIBYIBAhABQgwKCl9ndWFyZHJhaWwi9wEKEEJlZHJvY2tHdWFyZHJhaWwSHgoKaWRlbnRpZmllchgBIAEoCUIKukgHcgUgASiAEBIxCgd2ZXJzaW9uGAIgASgJQiC6SB1yGzIZXihbMS05XVswLTldezAsN318RFJBRlQpJBJDCgV0cmFjZRgDIAEoDjIqLm91dHJpZ2dlci5wb2xpY3kudjEuQmVkcm9ja0d1YXJkcmFpbFRyYWNlQgi6SAWCAQIQARJLCglzdHJlYW1pbmcYBCABKA4yLi5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tHdWFyZHJhaWxTdHJlYW1pbmdCCLpIBYIBAhABIpUECgxCZWRyb2NrTW9kZWwSGwoHcGF0dGVybhgBIAEoCUIKukgHcgUgASiAAhJCCglyZWFzb25pbmcYAiABKA4yJS5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tSZWFzb25pbmdCCLpIBYIBAhABEkUKC2pzb25fc2NoZW1hGAMgASgOMiYub3V0cmlnZ2VyLnBvbGljeS52MS5CZWRyb2NrSnNvblNjaGVtYUIIukgFggECEAESRQoLdG9vbF9jaG9pY2UYBCABKA4yJi5vdXRyaWdnZXIucG9saWN5LnYxLkJlZHJvY2tUb29sQ2hvaWNlQgi6SAWCAQIQARITCgZzeXN0ZW0YBSABKAhIAIgBARISCgV0b29scxgGIAEoCEgBiAEBEhkKDHN0cmljdF90b29scxgHIAEoCEgCiAEBEhIKBWNhY2hlGAggASgISAOIAQESFQoIc2FtcGxpbmcYCSABKAhIBIgBARI8CgV0b3BfaxgKIAEoCUIoukglciMoQDIfXihbQS1aYS16X10rKFsuXVtBLVphLXpfXSspPyk/JEgFiAEBEiIKEW1heF9vdXRwdXRfdG9rZW5zGAsgASgDQge6SAQiAigAQgkKB19zeXN0ZW1CCAoGX3Rvb2xzQg8KDV9zdHJpY3RfdG9vbHNCCAoGX2NhY2hlQgsKCV9zYW1wbGluZ0IICgZfdG9wX2si+gEKDUdlbWluaURpYWxlY3QSFAoDcm93GAEgASgJQge6SARyAihAEjcKBnZlcnRleBgCIAEoCzIiLm91dHJpZ2dlci5wb2xpY3kudjEuVmVydGV4UHJvamVjdEgAiAEBEi4KB3ZlcnNpb24YAyABKAlCHbpIGnIYKBAyFF4odlswLTldWzAtOWEtel0qKT8kEhUKCGNhbGxfaWRzGAQgASgISAGIAQESOwoGbW9kZWxzGAUgAygLMiAub3V0cmlnZ2VyLnBvbGljeS52MS5HZW1pbmlNb2RlbEIJukgGkgEDEIABQgkKB192ZXJ0ZXhCCwoJX2NhbGxfaWRzInMKDVZlcnRleFByb2plY3QSMQoHcHJvamVjdBgBIAEoCUIgukgdchsogAEyFl5bYS16MC05XVthLXowLTkuOi1dKiQSLwoIbG9jYXRpb24YAiABKAlCHbpIGnIYKEAyFF4oW2Etel1bYS16MC05LV0qKT8kIqIDCgtHZW1pbmlNb2RlbBIbCgdwYXR0ZXJuGAEgASgJQgq6SAdyBSABKIACEj8KCHRoaW5raW5nGAIgASgOMiMub3V0cmlnZ2VyLnBvbGljeS52MS5HZW1pbmlUaGlua2luZ0IIukgFggECEAESRAoGbGV2ZWxzGAMgAygJQjS6SDGSAS4QCCIqcihSB21pbmltYWxSA2xvd1IGbWVkaXVtUgRoaWdoUgV4aGlnaFIDbWF4Ej0KB3NjaGVtYXMYBCABKA4yIi5vdXRyaWdnZXIucG9saWN5LnYxLkdlbWluaVNjaGVtYXNCCLpIBYIBAhABEh4KEXNjaGVtYV93aXRoX3Rvb2xzGAUgASgISACIAQESGQoMc2lnbmVkX2NhbGxzGAYgASgISAGIAQESGgoNcmVzdWx0c19hcGFydBgHIAEoCEgCiAEBEhQKB2ZldGNoZXMYCCABKAhIA4gBAUIUChJfc2NoZW1hX3dpdGhfdG9vbHNCDwoNX3NpZ25lZF9jYWxsc0IQCg5fcmVzdWx0c19hcGFydEIKCghfZmV0Y2hlcyLHAQoNT2xsYW1hRGlhbGVjdBIUCgNyb3cYASABKAlCB7pIBHICKEASHwoOY29udGV4dF90b2tlbnMYAiABKANCB7pIBCICKAASQgoKa2VlcF9hbGl2ZRgDIAEoCUIuukgrcikoIDIlXigtPyhbMC05XSsoXC5bMC05XSspPyhtc3xzfG18aCkpKyk/JBI7CgZtb2RlbHMYBCADKAsyIC5vdXRyaWdnZXIucG9saWN5LnYxLk9sbGFtYU1vZGVsQgm6SAaSAQMQgAEijAEKC09sbGFtYU1vZGVsEhsKB3BhdHRlcm4YASABKAlCCrpIB3IFIAEogAISPwoIdGhpbmtpbmcYAiABKA4yIy5vdXRyaWdnZXIucG9saWN5LnYxLk9sbGFtYVRoaW5raW5nQgi6SAWCAQIQARIfCg5jb250ZXh0X3Rva2VucxgDIAEoA0IHukgEIgIoACLDAQoSSHVnZ2luZ0ZhY2VEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBJECg1wcm9tcHRfZm9ybWF0GAIgASgOMiEub3V0cmlnZ2VyLnBvbGljeS52MS5Qcm9tcHRGb3JtYXRCCrpIB4IBBBABIAASIwoSZGVmYXVsdF9tYXhfdG9rZW5zGAMgASgDQge6SAQiAigAEhoKDW1vZGVsX2luX3BhdGgYBCABKAhIAIgBAUIQCg5fbW9kZWxfaW5fcGF0aCKXAgoMTGxhbWFEaWFsZWN0EhQKA3JvdxgBIAEoCUIHukgEcgIoQBI4CgRmb3JtGAIgASgOMh4ub3V0cmlnZ2VyLnBvbGljeS52MS5MbGFtYUZvcm1CCrpIB4IBBBABIAASRAoNcHJvbXB0X2Zvcm1hdBgDIAEoDjIhLm91dHJpZ2dlci5wb2xpY3kudjEuUHJvbXB0Rm9ybWF0Qgq6SAeCAQQQASAAEhYKCWJlZ2lubmluZxgEIAEoCEgAiAEBEiYKBHBhdGgYBSABKAlCGLpIFXITKIAEMg5eKC9bXlxzPyNdKik/JBIjChJkZWZhdWx0X21heF90b2tlbnMYBiABKANCB7pIBCICKABCDAoKX2JlZ2lubmluZyJ0Cg9TZWNyZXRSZWZlcmVuY2USMQoDZW52GAEgASgJQiKAAQG6SBxyGjIYXltBLVphLXpfXVtBLVphLXowLTlfXSokSAASHQoEZmlsZRgCIAEoCUINgAEBukgHcgUgASiAIEgAQg8KBnNvdXJjZRIFukgCCAEihwEKCkNyZWRlbnRpYWwSNwoGaGVhZGVyGAEgASgLMiUub3V0cmlnZ2VyLnBvbGljeS52MS5IZWFkZXJDcmVkZW50aWFsSAASMQoDYXdzGAIgASgLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5Bd3NDcmVkZW50aWFsSABCDQoEZm9ybRIFukgCCAEisgEKEEhlYWRlckNyZWRlbnRpYWwSJAoEbmFtZRgBIAEoCUIWukgTchEogAEyDF5bYS16MC05LV0qJBIvCgZwcmVmaXgYAiABKAlCGoABAbpIFHISKEAyDl5bXHgyMC1ceDdlXSokSACIAQESPAoGc2VjcmV0GAMgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBAUIJCgdfcHJlZml4ItACCg1Bd3NDcmVkZW50aWFsEkMKDWFjY2Vzc19rZXlfaWQYASABKAsyJC5vdXRyaWdnZXIucG9saWN5LnYxLlNlY3JldFJlZmVyZW5jZUIGukgDyAEBEkcKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VCBrpIA8gBARJACg1zZXNzaW9uX3Rva2VuGAMgASgLMiQub3V0cmlnZ2VyLnBvbGljeS52MS5TZWNyZXRSZWZlcmVuY2VIAIgBARI1CgZyZWdpb24YBCABKAlCJbpIInIgKEAyHF4oW2Etel17Miw4fSgtW2EtejAtOV0rKSspPyQSJgoHc2VydmljZRgFIAEoCUIVukgSchAoQDIMXlthLXowLTktXSokQhAKDl9zZXNzaW9uX3Rva2VuIukCChBQcm92aWRlclRpbWVvdXRzEkIKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCNgEMgQQwIQ9SACIAQESSAoNZmlyc3RfY29udGVudBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRukgOqgELIgMIkBwyBBDAhD1IAYgBARJKCg9iZXR3ZWVuX2NvbnRlbnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIDCJAcMgQQwIQ9SAKIAQESQAoEY2FsbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISukgPqgEMIgQIgKMFMgQQwIQ9SAOIAQFCCgoIX2Nvbm5lY3RCEAoOX2ZpcnN0X2NvbnRlbnRCEgoQX2JldHdlZW5fY29udGVudEIHCgVfY2FsbCJXCg5Qcm92aWRlckxpbWl0cxIgCgtjb25uZWN0aW9ucxgBIAEoBUILukgIGgYY//8DKAASIwoMYW5zd2VyX2J5dGVzGAIgASgDQg26SAoiCBiAgICABCgAKo8BChBGb3JjZWRUb29sQ2hvaWNlEiIKHkZPUkNFRF9UT09MX0NIT0lDRV9VTlNQRUNJRklFRBAAEhwKGEZPUkNFRF9UT09MX0NIT0lDRV9OQU1FRBABEhwKGEZPUkNFRF9UT09MX0NIT0lDRV9NT0RFUxACEhsKF0ZPUkNFRF9UT09MX0NIT0lDRV9OT05FEAMqrAEKDlRoaW5raW5nTWVtYmVyEh8KG1RISU5LSU5HX01FTUJFUl9VTlNQRUNJRklFRBAAEiUKIVRISU5LSU5HX01FTUJFUl9SRUFTT05JTkdfQ09OVEVOVBABEh0KGVRISU5LSU5HX01FTUJFUl9SRUFTT05JTkcQAhIZChVUSElOS0lOR19NRU1CRVJfUEFSVFMQAxIYChRUSElOS0lOR19NRU1CRVJfTk9ORRAEKlUKCEpzb25Gb3JtEhkKFUpTT05fRk9STV9VTlNQRUNJRklFRBAAEhkKFUpTT05fRk9STV9KU09OX1NDSEVNQRABEhMKD0pTT05fRk9STV9WQUxVRRACKpsBChFDYXBhYmlsaXR5U3VwcG9ydBIiCh5DQVBBQklMSVRZX1NVUFBPUlRfVU5TUEVDSUZJRUQQABIdChlDQVBBQklMSVRZX1NVUFBPUlRfTUFQUEVEEAESHwobQ0FQQUJJTElUWV9TVVBQT1JUX0VNVUxBVEVEEAISIgoeQ0FQQUJJTElUWV9TVVBQT1JUX1VOU1VQUE9SVEVEEAMqfwoOTWF4VG9rZW5zRmllbGQSIAocTUFYX1RPS0VOU19GSUVMRF9VTlNQRUNJRklFRBAAEioKJk1BWF9UT0tFTlNfRklFTERfTUFYX0NPTVBMRVRJT05fVE9LRU5TEAESHwobTUFYX1RPS0VOU19GSUVMRF9NQVhfVE9LRU5TEAIqlAEKEUFudGhyb3BpY1RoaW5raW5nEiIKHkFOVEhST1BJQ19USElOS0lOR19VTlNQRUNJRklFRBAAEh0KGUFOVEhST1BJQ19USElOS0lOR19CVURHRVQQARIfChtBTlRIUk9QSUNfVEhJTktJTkdfQURBUFRJVkUQAhIbChdBTlRIUk9QSUNfVEhJTktJTkdfTk9ORRADKoUBChNBbnRocm9waWNKc29uU2NoZW1hEiUKIUFOVEhST1BJQ19KU09OX1NDSEVNQV9VTlNQRUNJRklFRBAAEicKI0FOVEhST1BJQ19KU09OX1NDSEVNQV9PVVRQVVRfQ09ORklHEAESHgoaQU5USFJPUElDX0pTT05fU0NIRU1BX1RPT0wQAipkCgpCZWRyb2NrQXBpEhsKF0JFRFJPQ0tfQVBJX1VOU1BFQ0lGSUVEEAASGAoUQkVEUk9DS19BUElfQ09OVkVSU0UQARIfChtCRURST0NLX0FQSV9JTlZPS0VfTUVTU0FHRVMQAiqtAQoVQmVkcm9ja0d1YXJkcmFpbFRyYWNlEicKI0JFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX1VOU1BFQ0lGSUVEEAASIwofQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRU5BQkxFRBABEiQKIEJFRFJPQ0tfR1VBUkRSQUlMX1RSQUNFX0RJU0FCTEVEEAISIAocQkVEUk9DS19HVUFSRFJBSUxfVFJBQ0VfRlVMTBADKpUBChlCZWRyb2NrR3VhcmRyYWlsU3RyZWFtaW5nEisKJ0JFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19VTlNQRUNJRklFRBAAEiQKIEJFRFJPQ0tfR1VBUkRSQUlMX1NUUkVBTUlOR19TWU5DEAESJQohQkVEUk9DS19HVUFSRFJBSUxfU1RSRUFNSU5HX0FTWU5DEAIqywEKEEJlZHJvY2tSZWFzb25pbmcSIQodQkVEUk9DS19SRUFTT05JTkdfVU5TUEVDSUZJRUQQABIaChZCRURST0NLX1JFQVNPTklOR19OT05FEAESHAoYQkVEUk9DS19SRUFTT05JTkdfQlVER0VUEAISHgoaQkVEUk9DS19SRUFTT05JTkdfQURBUFRJVkUQAxIcChhCRURST0NLX1JFQVNPTklOR19DT05GSUcQBBIcChhCRURST0NLX1JFQVNPTklOR19FRkZPUlQQBSqbAQoRQmVkcm9ja0pzb25TY2hlbWESIwofQkVEUk9DS19KU09OX1NDSEVNQV9VTlNQRUNJRklFRBAAEiUKIUJFRFJPQ0tfSlNPTl9TQ0hFTUFfT1VUUFVUX0NPTkZJRxABEhwKGEJFRFJPQ0tfSlNPTl9TQ0hFTUFfVE9PTBACEhwKGEJFRFJPQ0tfSlNPTl9TQ0hFTUFfTk9ORRADKpEBChFCZWRyb2NrVG9vbENob2ljZRIjCh9CRURST0NLX1RPT0xfQ0hPSUNFX1VOU1BFQ0lGSUVEEAASHAoYQkVEUk9DS19UT09MX0NIT0lDRV9BVVRPEAESGwoXQkVEUk9DS19UT09MX0NIT0lDRV9BTlkQAhIcChhCRURST0NLX1RPT0xfQ0hPSUNFX1RPT0wQAyqCAQoOR2VtaW5pVGhpbmtpbmcSHwobR0VNSU5JX1RISU5LSU5HX1VOU1BFQ0lGSUVEEAASGgoWR0VNSU5JX1RISU5LSU5HX0JVREdFVBABEhkKFUdFTUlOSV9USElOS0lOR19MRVZFTBACEhgKFEdFTUlOSV9USElOS0lOR19OT05FEAMqYwoNR2VtaW5pU2NoZW1hcxIeChpHRU1JTklfU0NIRU1BU19VTlNQRUNJRklFRBAAEhcKE0dFTUlOSV9TQ0hFTUFTX0pTT04QARIZChVHRU1JTklfU0NIRU1BU19TVUJTRVQQAiqCAQoOT2xsYW1hVGhpbmtpbmcSHwobT0xMQU1BX1RISU5LSU5HX1VOU1BFQ0lGSUVEEAASGgoWT0xMQU1BX1RISU5LSU5HX1NXSVRDSBABEhkKFU9MTEFNQV9USElOS0lOR19XT1JEUxACEhgKFE9MTEFNQV9USElOS0lOR19OT05FEAMqdAoJTGxhbWFGb3JtEhoKFkxMQU1BX0ZPUk1fVU5TUEVDSUZJRUQQABIVChFMTEFNQV9GT1JNX0lOUFVUUxABEhkKFUxMQU1BX0ZPUk1fQ09NUExFVElPThACEhkKFUxMQU1BX0ZPUk1fR0VORVJBVElPThADKpQBCgxQcm9tcHRGb3JtYXQSHQoZUFJPTVBUX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhgKFFBST01QVF9GT1JNQVRfTExBTUEyEAESGAoUUFJPTVBUX0ZPUk1BVF9MTEFNQTMQAhIYChRQUk9NUFRfRk9STUFUX0NIQVRNTBADEhcKE1BST01QVF9GT1JNQVRfUExBSU4QBGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_outrigger_policy_v1_metadata]);
 
 /**
  * Where calls may go: an endpoint, the dialect that it speaks, and the credential that it wants.
@@ -104,6 +104,30 @@ export type ProviderSpec = Message<"outrigger.policy.v1.ProviderSpec"> & {
      */
     value: GeminiDialect;
     case: "gemini";
+  } | {
+    /**
+     * Text Generation Inference of Hugging Face, its native API.
+     *
+     * @generated from field: outrigger.policy.v1.HuggingFaceDialect huggingface = 7;
+     */
+    value: HuggingFaceDialect;
+    case: "huggingface";
+  } | {
+    /**
+     * Llama and other models behind servers that only complete text.
+     *
+     * @generated from field: outrigger.policy.v1.LlamaDialect llama = 8;
+     */
+    value: LlamaDialect;
+    case: "llama";
+  } | {
+    /**
+     * The native chat API of Ollama.
+     *
+     * @generated from field: outrigger.policy.v1.OllamaDialect ollama = 9;
+     */
+    value: OllamaDialect;
+    case: "ollama";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -773,6 +797,183 @@ export const GeminiModelSchema: GenMessage<GeminiModel> = /*@__PURE__*/
   messageDesc(file_outrigger_policy_v1_provider, 11);
 
 /**
+ * The native chat API of Ollama, and what is particular to an endpoint or its models.
+ *
+ * @generated from message outrigger.policy.v1.OllamaDialect
+ */
+export type OllamaDialect = Message<"outrigger.policy.v1.OllamaDialect"> & {
+  /**
+   * The row of the provider table whose properties and endpoint hold unless said otherwise here; empty means ollama-native.
+   *
+   * @generated from field: string row = 1;
+   */
+  row: string;
+
+  /**
+   * The context window in tokens; 0 leaves it to the server, which cuts longer prompts without a word.
+   *
+   * @generated from field: int64 context_tokens = 2;
+   */
+  contextTokens: bigint;
+
+  /**
+   * How long a model stays loaded after a call, such as 5m, or -1m for ever; empty leaves it to the server.
+   *
+   * @generated from field: string keep_alive = 3;
+   */
+  keepAlive: string;
+
+  /**
+   * What is particular to single models; the first row whose pattern fits a model holds, before the built-in rows.
+   *
+   * @generated from field: repeated outrigger.policy.v1.OllamaModel models = 4;
+   */
+  models: OllamaModel[];
+};
+
+/**
+ * Describes the message outrigger.policy.v1.OllamaDialect.
+ * Use `create(OllamaDialectSchema)` to create a new message.
+ */
+export const OllamaDialectSchema: GenMessage<OllamaDialect> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 12);
+
+/**
+ * What is particular to some models of the Ollama dialect.
+ *
+ * @generated from message outrigger.policy.v1.OllamaModel
+ */
+export type OllamaModel = Message<"outrigger.policy.v1.OllamaModel"> & {
+  /**
+   * Which models: a name in which * stands for anything.
+   *
+   * @generated from field: string pattern = 1;
+   */
+  pattern: string;
+
+  /**
+   * How thinking is asked for; unspecified leaves it to the built-in rows.
+   *
+   * @generated from field: outrigger.policy.v1.OllamaThinking thinking = 2;
+   */
+  thinking: OllamaThinking;
+
+  /**
+   * The context window in tokens; 0 leaves it to the provider's.
+   *
+   * @generated from field: int64 context_tokens = 3;
+   */
+  contextTokens: bigint;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.OllamaModel.
+ * Use `create(OllamaModelSchema)` to create a new message.
+ */
+export const OllamaModelSchema: GenMessage<OllamaModel> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 13);
+
+/**
+ * Text Generation Inference of Hugging Face, its native API. Its chat API is the OpenAI dialect.
+ *
+ * @generated from message outrigger.policy.v1.HuggingFaceDialect
+ */
+export type HuggingFaceDialect = Message<"outrigger.policy.v1.HuggingFaceDialect"> & {
+  /**
+   * The row of the provider table whose properties and endpoint hold unless said otherwise here; empty means tgi-native.
+   *
+   * @generated from field: string row = 1;
+   */
+  row: string;
+
+  /**
+   * How the model is told who speaks.
+   *
+   * @generated from field: outrigger.policy.v1.PromptFormat prompt_format = 2;
+   */
+  promptFormat: PromptFormat;
+
+  /**
+   * The limit on the answer where the caller gives none, since servers have one as low as 20; 0 means 1024.
+   *
+   * @generated from field: int64 default_max_tokens = 3;
+   */
+  defaultMaxTokens: bigint;
+
+  /**
+   * Whether one host serves many models, each at /models/NAME; absent means the row's.
+   *
+   * @generated from field: optional bool model_in_path = 4;
+   */
+  modelInPath?: boolean | undefined;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.HuggingFaceDialect.
+ * Use `create(HuggingFaceDialectSchema)` to create a new message.
+ */
+export const HuggingFaceDialectSchema: GenMessage<HuggingFaceDialect> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 14);
+
+/**
+ * Llama and other models behind servers that only complete text.
+ *
+ * @generated from message outrigger.policy.v1.LlamaDialect
+ */
+export type LlamaDialect = Message<"outrigger.policy.v1.LlamaDialect"> & {
+  /**
+   * The row of the provider table whose properties and endpoint hold unless said otherwise here; empty means llama.
+   *
+   * @generated from field: string row = 1;
+   */
+  row: string;
+
+  /**
+   * What the server takes and gives.
+   *
+   * @generated from field: outrigger.policy.v1.LlamaForm form = 2;
+   */
+  form: LlamaForm;
+
+  /**
+   * How the model is told who speaks.
+   *
+   * @generated from field: outrigger.policy.v1.PromptFormat prompt_format = 3;
+   */
+  promptFormat: PromptFormat;
+
+  /**
+   * Whether the word that begins a text is written into the prompt; absent means yes, but no where the form is completion, whose servers
+   * add it.
+   *
+   * @generated from field: optional bool beginning = 4;
+   */
+  beginning?: boolean | undefined;
+
+  /**
+   * The path below the endpoint, in which {model} stands for the model's name; empty means /generate for inputs, /completion for
+   * completion and /model/{model}/invoke for generation.
+   *
+   * @generated from field: string path = 5;
+   */
+  path: string;
+
+  /**
+   * The limit on the answer where the caller gives none; 0 leaves it to the server.
+   *
+   * @generated from field: int64 default_max_tokens = 6;
+   */
+  defaultMaxTokens: bigint;
+};
+
+/**
+ * Describes the message outrigger.policy.v1.LlamaDialect.
+ * Use `create(LlamaDialectSchema)` to create a new message.
+ */
+export const LlamaDialectSchema: GenMessage<LlamaDialect> = /*@__PURE__*/
+  messageDesc(file_outrigger_policy_v1_provider, 15);
+
+/**
  * A secret by reference: policy never holds the secret itself.
  *
  * @generated from message outrigger.policy.v1.SecretReference
@@ -807,7 +1008,7 @@ export type SecretReference = Message<"outrigger.policy.v1.SecretReference"> & {
  * Use `create(SecretReferenceSchema)` to create a new message.
  */
 export const SecretReferenceSchema: GenMessage<SecretReference> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 12);
+  messageDesc(file_outrigger_policy_v1_provider, 16);
 
 /**
  * How the sidecar proves itself to a provider.
@@ -844,7 +1045,7 @@ export type Credential = Message<"outrigger.policy.v1.Credential"> & {
  * Use `create(CredentialSchema)` to create a new message.
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 13);
+  messageDesc(file_outrigger_policy_v1_provider, 17);
 
 /**
  * A secret in a request header.
@@ -879,7 +1080,7 @@ export type HeaderCredential = Message<"outrigger.policy.v1.HeaderCredential"> &
  * Use `create(HeaderCredentialSchema)` to create a new message.
  */
 export const HeaderCredentialSchema: GenMessage<HeaderCredential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 14);
+  messageDesc(file_outrigger_policy_v1_provider, 18);
 
 /**
  * An access key that signs every request.
@@ -928,7 +1129,7 @@ export type AwsCredential = Message<"outrigger.policy.v1.AwsCredential"> & {
  * Use `create(AwsCredentialSchema)` to create a new message.
  */
 export const AwsCredentialSchema: GenMessage<AwsCredential> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 15);
+  messageDesc(file_outrigger_policy_v1_provider, 19);
 
 /**
  * How long to wait for what.
@@ -970,7 +1171,7 @@ export type ProviderTimeouts = Message<"outrigger.policy.v1.ProviderTimeouts"> &
  * Use `create(ProviderTimeoutsSchema)` to create a new message.
  */
 export const ProviderTimeoutsSchema: GenMessage<ProviderTimeouts> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 16);
+  messageDesc(file_outrigger_policy_v1_provider, 20);
 
 /**
  * How much may go to a provider at once.
@@ -998,7 +1199,7 @@ export type ProviderLimits = Message<"outrigger.policy.v1.ProviderLimits"> & {
  * Use `create(ProviderLimitsSchema)` to create a new message.
  */
 export const ProviderLimitsSchema: GenMessage<ProviderLimits> = /*@__PURE__*/
-  messageDesc(file_outrigger_policy_v1_provider, 17);
+  messageDesc(file_outrigger_policy_v1_provider, 21);
 
 /**
  * How far a tool can be chosen.
@@ -1698,4 +1899,155 @@ export type GeminiSchemas = (typeof GeminiSchemas)[keyof typeof GeminiSchemas] |
  */
 export const GeminiSchemasSchema: GenEnum<GeminiSchemas> = /*@__PURE__*/
   enumDesc(file_outrigger_policy_v1_provider, 14);
+
+/**
+ * How a model of the Ollama dialect is asked to think.
+ *
+ * @generated from enum outrigger.policy.v1.OllamaThinking
+ */
+export const OllamaThinking = {
+  /**
+   * As the built-in rows say.
+   *
+   * @generated from enum value: OLLAMA_THINKING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By switching it on or off.
+   *
+   * @generated from enum value: OLLAMA_THINKING_SWITCH = 1;
+   */
+  SWITCH: 1,
+
+  /**
+   * By a word of effort: low, medium or high.
+   *
+   * @generated from enum value: OLLAMA_THINKING_WORDS = 2;
+   */
+  WORDS: 2,
+
+  /**
+   * Not at all.
+   *
+   * @generated from enum value: OLLAMA_THINKING_NONE = 3;
+   */
+  NONE: 3,
+} as const;
+
+/**
+ * How a model of the Ollama dialect is asked to think.
+ *
+ * @generated from enum outrigger.policy.v1.OllamaThinking
+ */
+export type OllamaThinking = (typeof OllamaThinking)[keyof typeof OllamaThinking] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.OllamaThinking.
+ */
+export const OllamaThinkingSchema: GenEnum<OllamaThinking> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 15);
+
+/**
+ * What a completion-only server takes and gives.
+ *
+ * @generated from enum outrigger.policy.v1.LlamaForm
+ */
+export const LlamaForm = {
+  /**
+   * No form was given, which no provider may leave so.
+   *
+   * @generated from enum value: LLAMA_FORM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Members inputs and parameters in, generated_text out; the text may begin with the prompt.
+   *
+   * @generated from enum value: LLAMA_FORM_INPUTS = 1;
+   */
+  INPUTS: 1,
+
+  /**
+   * Members prompt and n_predict in, content out: the server of llama.cpp.
+   *
+   * @generated from enum value: LLAMA_FORM_COMPLETION = 2;
+   */
+  COMPLETION: 2,
+
+  /**
+   * Members prompt and max_gen_len in, generation out, as clouds host these models.
+   *
+   * @generated from enum value: LLAMA_FORM_GENERATION = 3;
+   */
+  GENERATION: 3,
+} as const;
+
+/**
+ * What a completion-only server takes and gives.
+ *
+ * @generated from enum outrigger.policy.v1.LlamaForm
+ */
+export type LlamaForm = (typeof LlamaForm)[keyof typeof LlamaForm] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.LlamaForm.
+ */
+export const LlamaFormSchema: GenEnum<LlamaForm> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 16);
+
+/**
+ * How a model that only completes text is told who speaks.
+ *
+ * @generated from enum outrigger.policy.v1.PromptFormat
+ */
+export const PromptFormat = {
+  /**
+   * No format was given, which no provider may leave so.
+   *
+   * @generated from enum value: PROMPT_FORMAT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * [INST] and <<SYS>>.
+   *
+   * @generated from enum value: PROMPT_FORMAT_LLAMA2 = 1;
+   */
+  LLAMA2: 1,
+
+  /**
+   * <|start_header_id|> and <|eot_id|>.
+   *
+   * @generated from enum value: PROMPT_FORMAT_LLAMA3 = 2;
+   */
+  LLAMA3: 2,
+
+  /**
+   * <|im_start|> and <|im_end|>.
+   *
+   * @generated from enum value: PROMPT_FORMAT_CHATML = 3;
+   */
+  CHATML: 3,
+
+  /**
+   * Not at all: the bare text, for models that were trained on no conversations.
+   *
+   * @generated from enum value: PROMPT_FORMAT_PLAIN = 4;
+   */
+  PLAIN: 4,
+} as const;
+
+/**
+ * How a model that only completes text is told who speaks.
+ *
+ * @generated from enum outrigger.policy.v1.PromptFormat
+ */
+export type PromptFormat = (typeof PromptFormat)[keyof typeof PromptFormat] | UnknownEnum;
+
+/**
+ * Describes the enum outrigger.policy.v1.PromptFormat.
+ */
+export const PromptFormatSchema: GenEnum<PromptFormat> = /*@__PURE__*/
+  enumDesc(file_outrigger_policy_v1_provider, 17);
 
