@@ -11,6 +11,7 @@ import {
   pathSteps,
   RawJson,
   removeMember,
+  renameMember,
   spliceMember,
   spliceMembers,
   stringify,
@@ -284,6 +285,15 @@ describe("editing", () => {
     [" {} ", ["a"], ' {"a":true} '],
   ])("%s with %j", (text, path, expected) => {
     expect(spliceMember(text, path, "true")).toBe(expected);
+  });
+
+  test.each([
+    ['{ "a" :1.0, "b":2}', "a", "z", '{ "z" :1.0, "b":2}'],
+    ['{"x":{"a":1},"\\u0061":2}', "a", 'q"', '{"x":{"a":1},"q\\"":2}'],
+    ['{"x":"a"}', "a", "z", '{"x":"a"}'],
+    ["{}", "a", "z", "{}"],
+  ])("%s gets for %s the name %s", (text, key, name, expected) => {
+    expect(renameMember(text, key, name)).toBe(expected);
   });
 
   test("edits several members in one pass", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { Role } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { readResources } from "../../proto/resources.ts";
-import { batchesOf, makeCall } from "../../test/kit/call.ts";
+import { chatRequest, faultOf, makeCall } from "../../test/kit/call.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
 import { Secret, type UpstreamRequest } from "../call.ts";
 import { compilePolicy } from "./compile.ts";
@@ -9,8 +10,25 @@ const consumer = "{apiVersion: outrigger.dev/v1alpha1, kind: Consumer, metadata:
 const route = `{apiVersion: outrigger.dev/v1alpha1, kind: ModelRoute, metadata: {name: r},
   spec: {match: {models: [m]}, targets: [{provider: p}]}}`;
 
+type Asked = Parameters<typeof chatRequest>[0];
+
+/** A part of a message, for the request of a test. */
+function part(
+  content: NonNullable<NonNullable<NonNullable<NonNullable<Asked>["messages"]>[number]["parts"]>[number]["content"]>,
+  cache?: { ttl: string },
+) {
+  return cache === undefined ? { content } : { content, cache };
+}
+
+/** The body that a provider, whose spec is given, is sent for a request. */
+async function wireOf(spec: string, asked: Asked): Promise<unknown> {
+  const { request, problems } = await compiled(spec, asked);
+  expect(problems).toBeUndefined();
+  return JSON.parse(String(request?.body));
+}
+
 /** Compiles a policy with one provider, whose spec is given; returns what it would send, or the problems. */
-async function compiled(spec: string) {
+async function compiled(spec: string, asked: Asked = {}) {
   const provider = `{apiVersion: outrigger.dev/v1alpha1, kind: Provider, metadata: {name: p}, spec: ${spec}}`;
   const read = readResources([{ path: "policy.yaml", text: [provider, route, consumer].join("\n---\n") }]);
   expect(read.problems).toEqual([]);
@@ -33,9 +51,10 @@ async function compiled(spec: string) {
     refused: () => {},
   });
   if (policy === undefined) return { problems: problems.map(({ field, message }) => `${field}: ${message}`) };
-  await expect(batchesOf(policy.answer(makeCall({ request: { ...makeCall().request, model: "m" } })))).rejects.toThrow(
-    "could not be reached",
-  );
+  const call = makeCall({ request: chatRequest({ ...asked, model: "m" }) });
+  const fault = await faultOf(policy.answer(call));
+  if (sent.length === 0) throw fault;
+  expect(fault).toMatchObject({ message: expect.stringContaining("could not be reached") });
   return { request: sent[0] };
 }
 
@@ -112,6 +131,95 @@ describe("compilePolicy", () => {
     const own = await compiled(`{gemini: {version: v1, vertex: {project: p-1}}, endpoint: "http://10.0.0.1:8080/proxy"}`);
     expect(own.request?.origin).toBe("http://10.0.0.1:8080");
     expect(own.request?.path).toMatch(/^\/proxy\/v1\/projects\/p-1\/locations\/global\//);
+  });
+
+  it("speaks to a deployment with its key, and with a token where policy says so", async () => {
+    const azure = 'endpoint: "https://r.example.com"';
+    const byKey = await compiled(`{openai: {row: azure}, ${azure}, credential: {header: {secret: {env: THERE}}}}`);
+    expect(byKey.request?.path).toBe("/openai/deployments/m/chat/completions?api-version=2024-10-21");
+    expect(byKey.request?.headers.slice(-2)).toEqual(["api-key", "s3cret"]);
+    const token = 'credential: {header: {name: authorization, prefix: "Bearer ", secret: {env: THERE}}}';
+    const byToken = await compiled(`{openai: {row: azure, query: {api-version: 2025-01-01-preview, x: "1&2"}}, ${azure}, ${token}}`);
+    expect(byToken.request?.path).toBe("/openai/deployments/m/chat/completions?api-version=2025-01-01-preview&x=1%262");
+    expect(byToken.request?.headers.slice(-2)).toEqual(["authorization", "Bearer s3cret"]);
+    const own = await compiled(`{openai: {row: compatible, path_prefix: "/models/{+model}/v1"}, ${azure}}`);
+    expect(own.request?.path).toBe("/models/m/v1/chat/completions");
+  });
+
+  it("lets policy say of a row's every property otherwise", async () => {
+    const asked = {
+      messages: [
+        { role: Role.DEVELOPER, parts: [part({ case: "text", value: { text: "d" } }, { ttl: "" })] },
+        {
+          role: Role.ASSISTANT,
+          parts: [
+            part({ case: "reasoning", value: { text: "t", dialect: "openai" } }),
+            part({ case: "toolCall", value: { id: "call_1", name: "f", argumentsJson: "{}" } }),
+          ],
+        },
+        { role: Role.TOOL, parts: [part({ case: "toolResult", value: { toolCallId: "call_1" } })] },
+      ],
+      tools: [{ name: "f" }, { name: "g" }],
+      toolChoice: { choice: { case: "tool" as const, value: "g" } },
+      responseFormat: { format: { case: "jsonObject" as const, value: {} } },
+      maxOutputTokens: 5n,
+      topP: 1,
+      topK: 3n,
+      seed: 7n,
+      reasoning: { amount: { case: "effort" as const, value: "low" } },
+    };
+    const options = `max_tokens_field: MAX_TOKENS_FIELD_MAX_TOKENS, developer_role: false, stream_usage: false, required_word: any,
+      tool_choice: FORCED_TOOL_CHOICE_MODES, tool_call_id_length: 12, thinking: THINKING_MEMBER_REASONING, strict_members: true,
+      cache_markers: true, top_k: true, whole_top_p: false, seed_field: random_seed, reasoning_efforts: [none, high],
+      json_form: JSON_FORM_VALUE`;
+    const id = expect.stringMatching(/^[A-Za-z0-9]{12}$/);
+    expect(await wireOf(`{openai: {${options}}}`, asked)).toEqual({
+      model: "m",
+      messages: [
+        { role: "system", content: [{ type: "text", text: "d", cache_control: { type: "ephemeral" } }] },
+        {
+          role: "assistant",
+          content: null,
+          reasoning: "t",
+          tool_calls: [{ id, type: "function", function: { name: "f", arguments: "{}" } }],
+        },
+        { role: "tool", tool_call_id: id, content: "" },
+      ],
+      tools: [{ type: "function", function: { name: "g" } }],
+      tool_choice: "any",
+      response_format: { type: "json", value: { type: "object" } },
+      max_tokens: 5,
+      top_k: 3,
+      random_seed: 7,
+      reasoning_effort: "high",
+      stream: true,
+    });
+    const back = `max_tokens_field: MAX_TOKENS_FIELD_MAX_COMPLETION_TOKENS, developer_role: true, stream_usage: true,
+      required_word: required, tool_choice: FORCED_TOOL_CHOICE_NAMED, thinking: THINKING_MEMBER_REASONING_CONTENT, strict_members: false,
+      seed_field: seed, reasoning_efforts: [low], json_form: JSON_FORM_JSON_SCHEMA, top_k: true`;
+    expect(
+      await wireOf(`{openai: {row: mistral, ${back}}, capabilities: [{parameter: top_k, support: CAPABILITY_SUPPORT_MAPPED}]}`, asked),
+    ).toMatchObject({
+      messages: [{ role: "developer" }, { reasoning_content: "t" }, {}],
+      tool_choice: { function: { name: "g" } },
+      response_format: { type: "json_object" },
+      max_completion_tokens: 5,
+      top_p: 1,
+      top_k: 3,
+      seed: 7,
+      reasoning_effort: "low",
+      stream_options: { include_usage: true },
+    });
+  });
+
+  it("asks no model for what policy says it does not support, in every dialect", async () => {
+    const capabilities = `capabilities: [{parameter: stop, models: "m*", support: CAPABILITY_SUPPORT_UNSUPPORTED, how: tried it}]`;
+    for (const dialect of ["openai", "anthropic"]) {
+      await expect(wireOf(`{${dialect}: {}, ${capabilities}}`, { stop: ["x"] })).rejects.toThrow(
+        "The model m does not support stop: tried it.",
+      );
+      expect(await wireOf(`{${dialect}: {}, ${capabilities}}`, {})).toMatchObject({ model: "m" });
+    }
   });
 
   it.each([

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { FaultReason, type KnownFaultReason } from "../../../proto/fault.ts";
-import { readFault } from "./readFault.ts";
+import type { JsonObject } from "../../framing/json.ts";
+import { faultInAnswer, readError, readFault } from "./readFault.ts";
 
 function read(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}) {
   const text = typeof body === "string" ? body : JSON.stringify(body);
@@ -162,10 +163,37 @@ describe("refusals", () => {
       },
       360_000,
     ],
+    ["when a window has passed whose end is not told", { "x-ratelimit-remaining-tokens-minute": "0" }, 60_000],
+    [
+      "when the longest of them has passed",
+      { "x-ratelimit-remaining-req-10-second": "0", "x-ratelimit-remaining-req-minute": "0" },
+      60_000,
+    ],
+    ["when a short window has passed", { "x-ratelimit-remaining-req-10-second": "0", "x-ratelimit-remaining-req-minute": "4" }, 10_000],
+    ["not after a month", { "x-ratelimit-remaining-tokens-month": "0" }, undefined],
     ["not by what is no duration", { "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "soon" }, undefined],
     ["not at all", {}, undefined],
   ])("are tried again %s", (_, headers, expected) => {
     expect(read(429, error({}), headers).retryAfterMs).toBe(expected);
+  });
+
+  test("of a model that is being loaded are tried again when it is there", () => {
+    const body = { error: "Model org/name is currently loading", estimated_time: 20.3 };
+    expect(read(503, body).retryAfterMs).toBe(20_300);
+    expect(read(503, body, { "retry-after": "2" }).retryAfterMs).toBe(2000);
+    for (const estimated_time of [-1, 0, "20", 1e9, null]) expect(read(503, { ...body, estimated_time }).retryAfterMs).toBeUndefined();
+    expect(read(500, body).retryAfterMs).toBeUndefined();
+  });
+
+  test.each<[unknown, string | undefined]>([
+    [{ detail: [{ loc: ["body", "messages", 2, "tool_calls", 0, "id"], msg: "Bad." }] }, "messages[2].tool_calls[0].id"],
+    [{ object: "error", message: { detail: [{ loc: ["body", "top_k"], msg: "Extra.", type: "extra_forbidden" }] } }, "top_k"],
+    [{ detail: [{ loc: "top_k", msg: "Bad." }] }, undefined],
+    [{ detail: [{ loc: ["body"], msg: "Bad." }] }, undefined],
+    [{ detail: [] }, undefined],
+    [{ detail: [null] }, undefined],
+  ])("name the field that validation blames: %j", (body, field) => {
+    expect(read(422, body).field).toBe(field);
   });
 
   test("are tried again, or not, by what was spent", () => {
@@ -173,5 +201,38 @@ describe("refusals", () => {
     expect(read(429, error({ code: "insufficient_quota" })).retryable).toBe(false);
     expect(read(500, error({})).retryable).toBe(true);
     expect(read(400, error({})).retryable).toBe(false);
+  });
+});
+
+describe("errors inside an answer", () => {
+  test.each<[string, unknown, KnownFaultReason, number]>([
+    ["overloaded", { error: "Model is overloaded", error_type: "overloaded" }, FaultReason.PROVIDER_RATE_LIMITED, 429],
+    ["generation", { error: "Request failed", error_type: "generation" }, FaultReason.PROVIDER_FAILED, 424],
+    ["incomplete", { error: "Incomplete", error_type: "incomplete_generation" }, FaultReason.PROVIDER_FAILED, 500],
+    ["validation", { error: "Too long", error_type: "validation" }, FaultReason.PROVIDER_REQUEST_REFUSED, 422],
+    ["template", { error: "Bad template", error_type: "template_error" }, FaultReason.PROVIDER_REQUEST_REFUSED, 422],
+    ["tools", { error: "Bad tool", error_type: "tool_error" }, FaultReason.PROVIDER_REQUEST_REFUSED, 422],
+    ["a gateway before the server", { statusCode: 404, message: "Resource not found" }, FaultReason.PROVIDER_MODEL_NOT_FOUND, 404],
+    ["a deployment", { error: { code: "DeploymentNotFound", message: "None." } }, FaultReason.PROVIDER_MODEL_NOT_FOUND, 404],
+    ["a rate", { error: { code: "RateLimitReached", message: "Slow." } }, FaultReason.PROVIDER_RATE_LIMITED, 429],
+    [
+      "a filtered prompt",
+      {
+        error: {
+          message: "Filtered.",
+          type: null,
+          code: "content_filter",
+          status: 400,
+          innererror: { code: "ResponsibleAIPolicyViolation" },
+        },
+      },
+      FaultReason.PROVIDER_CONTENT_FILTER,
+      400,
+    ],
+  ])("%s means what its status would", (_, body, reason, status) => {
+    const error = readError(body as JsonObject);
+    if (error === undefined) throw new Error("this is an error");
+    const fault = faultInAnswer(error);
+    expect([fault.reason, fault.httpStatus]).toEqual([reason, status]);
   });
 });

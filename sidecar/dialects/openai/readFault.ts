@@ -15,7 +15,8 @@ export function readFault(refused: RefusedAnswer): Fault {
   const body = parsed(text);
   const error = body === undefined ? { ...noWords, message: text } : (readError(body) ?? noWords);
   const { status } = refused;
-  return refusalFault({ ...error, status, refusal: classOf(status, error), retryAfterMs: delayOf(refused) });
+  const retryAfterMs = delayOf(refused) ?? (status === 503 ? loadingMs(body) : undefined);
+  return refusalFault({ ...error, status, refusal: classOf(status, error), retryAfterMs });
 }
 
 /** Reads an error that came inside an answer with a good status: maps it as if the status had been right. */
@@ -57,8 +58,8 @@ function wordsOf(error: JsonObject): ErrorWords {
     message: messageOf(error.message) ?? messageOf(error.detail) ?? messageOf(error.error),
     type: typeof type === "string" ? type : undefined,
     errorCode: typeof code === "string" || typeof code === "number" ? String(code) : undefined,
-    field: typeof error.param === "string" ? error.param : undefined,
-    status: [error.status_code, error.status, code].map(statusOf).find((status) => status !== undefined),
+    field: typeof error.param === "string" ? error.param : (placeOf(error.detail) ?? placeOf(error.message)),
+    status: [error.status_code, error.statusCode, error.status, code].map(statusOf).find((status) => status !== undefined),
   };
 }
 
@@ -71,6 +72,20 @@ function messageOf(value: unknown): string | undefined {
   }
   if (isObject(value)) return messageOf(value.msg ?? value.message ?? value.detail);
   return undefined;
+}
+
+/** The field that the first of several validation errors blames: the steps to it, from the body on. */
+function placeOf(value: unknown): string | undefined {
+  if (isObject(value)) return placeOf(value.detail);
+  const first: unknown = Array.isArray(value) ? value[0] : undefined;
+  if (!isObject(first) || !Array.isArray(first.loc)) return undefined;
+  const steps = (first.loc as readonly unknown[]).filter((step, index) => !(index === 0 && step === "body"));
+  let path = "";
+  for (const step of steps) {
+    if (typeof step === "number") path += `[${step}]`;
+    else if (typeof step === "string") path += path === "" ? step : `.${step}`;
+  }
+  return path === "" ? undefined : path;
 }
 
 function statusOf(value: unknown): number | undefined {
@@ -166,7 +181,8 @@ const statusByWord: ReadonlyMap<string, number> = new Map([
   ["validation", 422],
   ["timeout", 504],
   ["timeout_error", 504],
-  ["overloaded", 503],
+  // The word of a server whose status for it is 429, too.
+  ["overloaded", 429],
   ["overloaded_error", 503],
   ["service_unavailable", 503],
   ["service_unavailable_error", 503],
@@ -175,6 +191,11 @@ const statusByWord: ReadonlyMap<string, number> = new Map([
   ["internal_server_error", 500],
   ["internalservererror", 500],
   ["generation", 424],
+  ["incomplete_generation", 500],
+  ["template_error", 422],
+  ["tool_error", 422],
+  ["deploymentnotfound", 404],
+  ["ratelimitreached", 429],
 ]);
 
 /** When to try again: as the provider says, or for a spent rate when its window begins anew. */
@@ -187,7 +208,24 @@ function delayOf(refused: RefusedAnswer): number | undefined {
     const reset = duration(refused.header(`x-ratelimit-reset-${unit}`) ?? "");
     if (reset !== undefined) delay = Math.max(delay ?? 0, reset);
   }
-  return delay;
+  return delay ?? windowOf(refused);
+}
+
+/**
+ * The window of a rate that is spent, where a server names its windows and not when they end: the end is no further away than that. A
+ * month is left out, since a delay of weeks is no delay.
+ */
+function windowOf(refused: RefusedAnswer): number | undefined {
+  const isSpent = (rate: string): boolean => refused.header(`x-ratelimit-remaining-${rate}`)?.trim() === "0";
+  if (isSpent("req-minute") || isSpent("tokens-minute")) return 60_000;
+  return isSpent("req-10-second") ? 10_000 : undefined;
+}
+
+/** How long a model that is being loaded will take, where the body says so in seconds. */
+function loadingMs(body: JsonObject | undefined): number | undefined {
+  const seconds = body?.estimated_time;
+  // An hour is more than any model takes, so more is something else.
+  return typeof seconds === "number" && seconds > 0 && seconds <= 3600 ? Math.ceil(seconds * 1000) : undefined;
 }
 
 /** Reads a duration such as `6m0s` or `120ms`, in milliseconds. */

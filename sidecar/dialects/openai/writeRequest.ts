@@ -257,6 +257,9 @@ class RequestBuilder {
       else if (part.content.case === "extra" && part.content.value.dialect === "openai") parts.push(rawJson(part.content.value.json, at));
       else this.#lose(at, "results of tools are text in this API");
     });
+    if (marker.cache_control !== undefined && result.parts.at(-1)?.content.case !== "text") {
+      this.#warn(`${path}.cache`, "the API has no place for a cache marker here");
+    }
     // The API has no mark for a failed tool, so the model must read it.
     if (result.isError) parts.unshift({ type: "text", text: "Error: " });
     return { role: "tool", tool_call_id: this.#callId(result.toolCallId), content: joinedText(parts) ?? parts };
