@@ -291,7 +291,7 @@ export function differences(expect: RecordedMeaning, meaning: Meaning, carries: 
   );
   calls.forEach((call, at) => {
     const seen = meaning.toolCalls[at];
-    if (call.id !== undefined) compare(`tool call ${at}: id`, call.id, seen?.id);
+    if (call.id !== undefined) compare(`tool call ${at}: id`, String(call.id), seen?.id);
     if (call.arguments === null) compare(`tool call ${at}: arguments`, call.arguments_raw, seen?.argumentsJson);
     else compare(`tool call ${at}: arguments`, sorted(call.arguments), sorted(parseArguments(seen?.argumentsJson)));
   });

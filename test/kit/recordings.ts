@@ -30,6 +30,8 @@ export interface RecordedMeaning {
   readonly stream_error?: { readonly class: string; readonly class_alternatives?: readonly string[] };
   readonly error?: {
     readonly status: number;
+    /** The status that stands in the body of an error under a good status. */
+    readonly status_in_body?: number;
     readonly class: string;
     readonly class_alternatives?: readonly string[];
     readonly message: string;

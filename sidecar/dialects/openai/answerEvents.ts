@@ -108,6 +108,8 @@ export class AnswerEvents {
     const words = wire[member];
     const at = (): JsonPlace => JsonPlace.root(json).member("choices").element(position);
     if (isObject(words)) this.#words(choice, words, member, () => at().member(member), out);
+    // A choice that was withheld can come without this member, which every caller looks into.
+    else this.repaired = true;
     if (isObject(wire.logprobs)) addLogprobs(choice.index, wire.logprobs, out);
     const reason = text(wire.finish_reason);
     if (reason !== "" && !choice.finished) this.#finish(choice, reason, wire, out);
@@ -116,7 +118,11 @@ export class AnswerEvents {
   #words(choice: ChoiceState, words: JsonObject, member: "message" | "delta", at: () => JsonPlace, out: ChatEvent[]): void {
     this.thought(choice, text(words.reasoning_content) || text(words.reasoning), out);
     if (typeof words.content === "string") this.text(choice, words.content, out);
-    else if (Array.isArray(words.content)) this.#contentParts(choice, words.content, () => at().member("content"), out);
+    else if (Array.isArray(words.content)) {
+      // Callers of the format know content as text, and would show these as something else.
+      this.repaired = true;
+      this.#contentParts(choice, words.content, () => at().member("content"), out);
+    }
     const refusal = text(words.refusal);
     if (refusal !== "") {
       choice.thinking = false;
