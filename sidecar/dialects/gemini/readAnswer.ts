@@ -293,7 +293,7 @@ class Reading {
       this.#call(candidate, functionCall, place.member("functionCall"), signature, events);
     } else if (typeof text === "string" && part.thought === true) {
       if (candidate.openBlock === -1) candidate.openBlock = candidate.blocks++;
-      if (text !== "") events.push(reasoningEvent(candidate.index, candidate.openBlock, text));
+      if (text !== "") events.push(reasoningEvent(candidate.index, candidate.openBlock, text, ownThinking));
       if (signature !== "") seal(candidate, { kind: "thought" }, signature, events);
     } else if (typeof text === "string") {
       if (text !== "") {
@@ -404,6 +404,9 @@ class Reading {
     if (counts) events.push(usageEvent(this.#usage));
   }
 }
+
+/** Thinking without a seal, too, is known again as this dialect's own. */
+const ownThinking = { dialect: "gemini" } as const;
 
 /** More answers to one question no caller can ask for. */
 const CANDIDATES_MAX = 127;

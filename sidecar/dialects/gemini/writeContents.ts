@@ -126,8 +126,8 @@ class ContentWriter {
 
   #model(message: Message, path: string): void {
     const parts: (Member | RawJson)[] = [];
-    /** Signatures that came before their call: callers may put all thinking first. */
     const signatures = new Map<string, string>();
+    // Signatures that came before the words that they belong to: callers may put all thinking first.
     let textSignature: string | undefined;
     let lastText: Member | undefined;
     let ending: string | undefined;
@@ -152,7 +152,10 @@ class ContentWriter {
           const thought: Member | undefined = text === "" ? undefined : { text, thought: true };
           if (thought !== undefined) parts.push(thought);
           if (seal?.part.kind === "call") signatures.set(seal.part.id, seal.signature);
-          else if (seal?.part.kind === "text") textSignature = seal.signature;
+          else if (seal?.part.kind === "text" && lastText !== undefined && lastText.thoughtSignature === undefined) {
+            lastText.thoughtSignature = seal.signature;
+          } else if (seal?.part.kind === "text") textSignature = seal.signature;
+          else if (seal?.part.kind === "end" && parts.length > 0) parts.push({ text: "", thoughtSignature: seal.signature });
           else if (seal?.part.kind === "end") ending = seal.signature;
           else if (seal !== undefined && thought !== undefined) thought.thoughtSignature = seal.signature;
           break;
@@ -186,7 +189,7 @@ class ContentWriter {
       const signature = signatures.get(id);
       if (signature !== undefined) part.thoughtSignature = signature;
     }
-    if (textSignature !== undefined && lastText !== undefined) lastText.thoughtSignature = textSignature;
+    if (textSignature !== undefined && lastText !== undefined) lastText.thoughtSignature ??= textSignature;
     if (ending !== undefined) parts.push({ text: "", thoughtSignature: ending });
     if (parts.length === 0) return;
     const content = this.#content("model");
@@ -335,7 +338,7 @@ class ContentWriter {
   }
 
   #cache({ cache }: Part, field: string): void {
-    if (cache !== undefined) this.#report.unsupported(`${field}.cache`, ": it keeps prompts by itself, without markers");
+    if (cache !== undefined) this.#report.unsupported(`${field}.cache`, ", since the provider keeps prompts by itself");
   }
 }
 

@@ -118,7 +118,7 @@ class RequestBody {
     const { tools } = this.#request;
     return tools.map((tool, index) => {
       const member = `tools[${index}]`;
-      if (tool.cache !== undefined) this.#report.unsupported(`${member}.cache`, ": it keeps prompts by itself, without markers");
+      if (tool.cache !== undefined) this.#report.unsupported(`${member}.cache`, ", since the provider keeps prompts by itself");
       return {
         name: this.#names.sent.get(tool.name) ?? tool.name,
         description: tool.description === "" ? undefined : tool.description,
