@@ -3,7 +3,7 @@
  *
  * Blocks stand one after the other here, and events need not: another provider's tool calls may come in pieces of several at once. One
  * call is open at a time; pieces of the next one wait until the arguments of the open one are complete, which in the usual case is when
- * the next one begins.
+ * the next one begins. So do words that come between the pieces of a call's arguments.
  */
 import type { ChatEvent, Citation, ReasoningDelta, ToolCallDelta } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
@@ -79,7 +79,11 @@ interface WaitingCall {
 export class BlockWriter {
   readonly #sink: BlockSink;
   #open: Block | undefined;
+  /** The open block if it was begun in bytes passed on before, so that only a part of its text is known. */
+  #resumed: Block | undefined;
   #waiting: WaitingCall[] = [];
+  /** What was said in the middle of a call: a block that is left cannot be gone on with. */
+  #later: ChatEvent[] = [];
 
   constructor(sink: BlockSink) {
     this.#sink = sink;
@@ -88,21 +92,27 @@ export class BlockWriter {
   /** Goes on with a block that is open already. */
   resume(block: Block): void {
     this.#open = block;
+    this.#resumed = block;
   }
 
   /** Takes in one event. Text may stand at `at` in a batch with more text behind it: the number of further events that were taken is returned. */
-  take({ event }: ChatEvent, batch: readonly ChatEvent[] = [], at = 0): number {
+  take(taken: ChatEvent, batch: readonly ChatEvent[] = [], at = 0): number {
+    if (this.#open?.kind === "tool" && isSaid(taken) && this.#isInTheMiddle(this.#open)) {
+      this.#later.push(taken);
+      return 0;
+    }
+    const { event } = taken;
     switch (event.case) {
       case "text": {
         if (event.value.choice !== 0) return 0;
         let { text } = event.value;
-        let taken = 0;
-        for (let next = batch[at + 1]?.event; next?.case === "text" && next.value.choice === 0; next = batch[at + taken + 1]?.event) {
+        let more = 0;
+        for (let next = batch[at + 1]?.event; next?.case === "text" && next.value.choice === 0; next = batch[at + more + 1]?.event) {
           text += next.value.text;
-          taken++;
+          more++;
         }
         this.#text(text);
-        return taken;
+        return more;
       }
       case "refusal":
         if (event.value.choice === 0) this.#text(event.value.text);
@@ -134,6 +144,17 @@ export class BlockWriter {
       this.#openCall(call);
       this.#close();
     }
+    this.#sayLater();
+    this.#close();
+  }
+
+  /** Whether a call's arguments go on, as far as is known. */
+  #isInTheMiddle(call: Block): boolean {
+    return call !== this.#resumed && !isWholeObject(call.text);
+  }
+
+  #sayLater(): void {
+    for (const said of this.#later.splice(0)) this.take(said);
   }
 
   #text(text: string): void {
@@ -170,7 +191,7 @@ export class BlockWriter {
     const open = this.#open;
     if (open?.kind === "tool" && open.number === delta.index) {
       this.#arguments(open, delta.argumentsJson);
-      if (this.#waiting.length > 0 && isWholeObject(open.text)) this.#openWaiting();
+      if ((this.#waiting.length > 0 || this.#later.length > 0) && isWholeObject(open.text)) this.#openWaiting();
       return;
     }
     const waiting = this.#waiting.find(({ index }) => index === delta.index);
@@ -180,6 +201,8 @@ export class BlockWriter {
       waiting.text += delta.argumentsJson;
       return;
     }
+    // The call was complete and is closed: behind a whole object nothing can come but blanks.
+    if (delta.id === "" && delta.name === "") return;
     const call = { index: delta.index, id: delta.id, name: delta.name, text: delta.argumentsJson };
     if (open?.kind === "tool" && !isWholeObject(open.text)) this.#waiting.push(call);
     else this.#openCall(call);
@@ -191,6 +214,7 @@ export class BlockWriter {
       this.#openCall(next);
       if (!isWholeObject(next.text)) return;
     }
+    this.#sayLater();
   }
 
   #openCall(call: WaitingCall): void {
@@ -245,6 +269,21 @@ export class BlockWriter {
     const block = this.#open;
     this.#open = undefined;
     if (block !== undefined) this.#sink.close(block);
+  }
+}
+
+/** Whether an event says something outside of calls, for which a block must be open. */
+function isSaid({ event }: ChatEvent): boolean {
+  switch (event.case) {
+    case "text":
+    case "refusal":
+      return event.value.choice === 0 && event.value.text !== "";
+    case "reasoning":
+    case "citation":
+    case "extra":
+      return event.value.choice === 0;
+    default:
+      return false;
   }
 }
 

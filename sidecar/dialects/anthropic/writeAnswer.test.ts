@@ -93,6 +93,33 @@ describe("whole answers", () => {
     expect(content[0].input).toEqual({ value: '{"broken' });
   });
 
+  // The rest of the arguments became a call of its own, without a name.
+  it.each<[string, readonly ChatEvent[]]>([
+    ["words", [textEvent(0, "hm")]],
+    ["words, another call and blanks", [textEvent(0, "hm"), toolCallEvent(0, 1, "d", "see", "{}"), toolCallEvent(0, 1, "", "", "\n")]],
+    ["thinking", [reasoningEvent(0, 0, "hm")]],
+    ["empty words", [textEvent(0, "")]],
+  ])("keep a call together whose arguments are interrupted by %s", (_what, between) => {
+    const { content } = whole(
+      toolCallEvent(0, 0, "c", "look", '{"at"'),
+      ...between,
+      toolCallEvent(0, 0, "", "", ":1}"),
+      ...between.filter(({ event }) => event.case === "text"),
+      toolCallEvent(0, 0, "", "", "\n"),
+      finishEvent(0, FinishReason.TOOL_CALLS, "tool_calls"),
+    );
+    const calls = content.filter(({ type }: { type: string }) => type === "tool_use");
+    const called = between.some(({ event }) => event.case === "toolCall");
+    expect(calls).toEqual([
+      { type: "tool_use", id: "c", name: "look", input: { at: 1 } },
+      ...(called ? [{ type: "tool_use", id: "d", name: "see", input: {} }] : []),
+    ]);
+    const said = content.map(({ text = "", thinking = "" }) => text + thinking).join("");
+    expect(said).toBe(
+      between.map(({ event }) => (event.case === "text" ? event.value.text.repeat(2) : event.case === "reasoning" ? "hm" : "")).join(""),
+    );
+  });
+
   it("leave out what only another dialect knows", () => {
     const extra = { $typeName: "outrigger.chat.v1.Extra" as const, dialect: "other", path: "x", json: "{}" };
     expect(whole(event("extra", { $typeName: "outrigger.chat.v1.ExtraEvent", choice: 0, extra }), stop).content).toEqual([]);
