@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import { Command } from "commander";
 import type { Lengths, Measured } from "./measure.ts";
 import { Bench } from "./measure.ts";
+import type { PipelineCosts } from "./pipeline/main.ts";
 import { profileRows } from "./profile.ts";
 import type { RowResult } from "./report.ts";
 import { comparison, cpuPerUnit, table, tables, unitsPerS, us } from "./report.ts";
@@ -129,7 +130,7 @@ async function compare(): Promise<void> {
   if (!options.quick) for (const result of results) await crossChecked(result);
   await bench.compareLogs();
   progress("");
-  print(results, footprints);
+  print(results, footprints, await bench.pipelineCosts());
 }
 
 async function crossChecked(result: RowResult): Promise<void> {
@@ -202,7 +203,7 @@ function portkeyFolder(): string | undefined {
   return why === undefined ? at : undefined;
 }
 
-function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey, Footprint>): void {
+function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey, Footprint>, filters: PipelineCosts): void {
   const megabytes = (bytes: number | undefined) => (bytes === undefined ? "-" : (bytes / 1e6).toFixed(0));
   const memory = [...footprints].map(([key, one]) => [
     key,
@@ -213,7 +214,7 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
     megabytes(one.loadedBytes),
   ]);
   const heading = ["subject", "first answer ms", "idle MB", "1,000 streams", "10,000 connections", "after the load"];
-  const targets = verdicts(results, footprints.get("outrigger"));
+  const targets = verdicts(results, footprints.get("outrigger"), filters);
   const judged = targets.filter(({ seen }) => !Number.isNaN(seen));
   const verdictLines = judged.map(({ target, limit, seen }) => [seen <= limit ? "reached" : "MISSED", target, us(seen), us(limit)]);
   console.log(`${tables(results)}\n\nStart and resident memory\n${table(heading, memory)}`);
@@ -248,6 +249,7 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
         missing,
         problems: bench.problems,
         crossChecks,
+        filters,
         footprints: Object.fromEntries(footprints),
         rows: results.map(({ row, rounds }) => ({ ...row, rounds })),
       },

@@ -1,0 +1,140 @@
+/**
+ * What the filters themselves cost when none has anything to do: the pipeline of a policy with one consumer and one route, around a wire
+ * that answers at once. A process of its own, started by `main.ts`; nothing in it waits, so that all its time is the filters'.
+ */
+import { createHash, hash } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import type { Batch } from "../../../proto/chat.ts";
+import { endEvent, finishEvent, startEvent, textEvent, usageEvent } from "../../../proto/chat.ts";
+import { ChatRequestSchema, FinishReason, UsageSchema } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { ConsumerSchema } from "../../../proto/gen/outrigger/policy/v1/consumer_pb.ts";
+import { ModelRouteSchema } from "../../../proto/gen/outrigger/policy/v1/model_route_pb.ts";
+import type { Resources } from "../../../proto/resources.ts";
+import type { Call, Next } from "../../../sidecar/call.ts";
+import { newNotes, Secret } from "../../../sidecar/call.ts";
+import { failover } from "../../../sidecar/filters/failover.ts";
+import { compileIdentify } from "../../../sidecar/filters/identify.ts";
+import { record } from "../../../sidecar/filters/record.ts";
+import { compileRoute } from "../../../sidecar/filters/route.ts";
+import { shed } from "../../../sidecar/filters/shed.ts";
+import { systemClock } from "../../../sidecar/io/clock.ts";
+import { systemRandom } from "../../../sidecar/io/random.ts";
+import { openTelemetry } from "../../../sidecar/io/telemetry.ts";
+import { compose, inOrder, send } from "../../../sidecar/pipeline.ts";
+import { CALLER_KEY } from "../payloads.ts";
+
+/** What the filters add, in microseconds. */
+export interface PipelineCosts {
+  /** To a unary call, its log line and counters included. */
+  readonly callUs: number;
+  /** To a batch of a stream: what an event costs that comes alone; events that come together share it. */
+  readonly batchUs: number;
+}
+
+const BATCHES = 100;
+// The least of so many tries: whatever disturbs only ever adds.
+const TRIES = 7;
+
+const unary: readonly Batch[] = [
+  [
+    startEvent("1", "m", 0, "gpt", "fake"),
+    textEvent(0, "hi"),
+    finishEvent(0, FinishReason.STOP, "stop"),
+    usageEvent(create(UsageSchema, { inputTokens: 10n, outputTokens: 5n })),
+    endEvent(),
+  ],
+];
+const stream: readonly Batch[] = [...Array.from({ length: BATCHES }, () => [textEvent(0, "hi")]), [endEvent()]];
+
+/** A wire that has its answer already. */
+function answering(batches: readonly Batch[]): Next {
+  return () => {
+    let at = 0;
+    const iterator: AsyncIterableIterator<Batch> = {
+      [Symbol.asyncIterator]: () => iterator,
+      next: () => {
+        const value = batches[at++];
+        return Promise.resolve(value === undefined ? { done: true, value } : { done: false, value });
+      },
+      return: () => Promise.resolve({ done: true, value: undefined }),
+    };
+    return iterator;
+  };
+}
+
+/** A log that takes lines as the real one does, and forgets them in large pieces. */
+const lines: Buffer[] = [];
+function keep(line: string): void {
+  if (lines.push(Buffer.from(line)) === 100) lines.length = 0;
+}
+
+function pipelineAround(wire: Next): Next {
+  const metadata = { name: "gpt" };
+  const sha256 = createHash("sha256").update(CALLER_KEY).digest("hex");
+  const resources: Resources = {
+    providers: [],
+    routes: [create(ModelRouteSchema, { metadata, spec: { match: { models: ["gpt-*"] }, targets: [{ provider: "fake" }] } })],
+    consumers: [create(ConsumerSchema, { metadata, spec: { identities: [{ kind: { case: "apiKey", value: { sha256 } } }] } })],
+    priceBooks: [],
+  };
+  const telemetry = openTelemetry({ level: "info", logOneIn: 1, version: "bench", node: process.version }, { write: keep }, systemClock);
+  const identify = compileIdentify(
+    resources,
+    (text) => hash("sha256", text, "hex"),
+    (call, fault) => telemetry.refused(call.door, call.id, fault),
+  );
+  return compose(
+    inOrder({
+      identify: identify.filter,
+      record: record(() => undefined, telemetry.write, systemClock),
+      shed: shed({ callsMax: 1000, saturated: () => false }, systemClock),
+      route: compileRoute(resources, () => () => wire, systemRandom()).filter,
+      failover,
+    }),
+    send,
+  );
+}
+
+const request = create(ChatRequestSchema, { model: "gpt-bench" });
+const credential = new Secret(CALLER_KEY);
+const { signal } = new AbortController();
+
+async function ask(answer: Next): Promise<void> {
+  const call: Call = {
+    id: "d3d6d206162c7fc0b548b50f2383910e",
+    door: "openai",
+    request,
+    native: undefined,
+    streaming: false,
+    nativeStreamUsage: true,
+    validateOnly: false,
+    credential,
+    traceparent: undefined,
+    signal,
+    startedAtMs: performance.now(),
+    deadlineAtMs: Number.POSITIVE_INFINITY,
+    consumer: undefined,
+    target: undefined,
+    notes: newNotes(false),
+  };
+  const iterator = answer(call)[Symbol.asyncIterator]();
+  while ((await iterator.next()).done !== true);
+}
+
+/** The least time of a call over several tries, in microseconds. */
+async function timed(answer: Next, calls: number): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let tried = 0; tried < TRIES; tried++) {
+    const startMs = performance.now();
+    for (let i = 0; i < calls; i++) await ask(answer);
+    least = Math.min(least, ((performance.now() - startMs) / calls) * 1e3);
+  }
+  return least;
+}
+
+const costs: PipelineCosts = {
+  callUs: (await timed(pipelineAround(answering(unary)), 20_000)) - (await timed(answering(unary), 20_000)),
+  batchUs: ((await timed(pipelineAround(answering(stream)), 1000)) - (await timed(answering(stream), 1000))) / BATCHES,
+};
+process.send?.(costs);
+process.disconnect?.();
