@@ -99,6 +99,16 @@ export function endpointOf(row: ProviderRow, given: string, region: string): str
   return region === "" && row.endpoint.includes("{region}") ? "" : row.endpoint.replace("{region}", region);
 }
 
+/** Of Gemini's models, at either place. The dialect's own table says what single models take. */
+const geminiModels: readonly Capability[] = [
+  ...all(["logit_bias", "service_tier"], "unsupported", "the API has no such parameter"),
+  ...all(["parallel_tool_calls"], "unsupported", "the model decides how many tools it calls at once"),
+  ...all(["reasoning"], "emulated", "by a word or a number of tokens, whichever the model takes"),
+  ...["*gemini-1.*", "*gemini-2.0*"].flatMap((models) =>
+    all(["response_format.json_schema"], "emulated", "a subset of JSON Schema", models),
+  ),
+];
+
 /** The row that a provider's dialect names, or the one that is meant where it names none. */
 export function rowNameOf(dialect: { readonly case: string; readonly value: { readonly row: string; readonly vertex?: unknown } }): string {
   return dialect.value.row || (dialect.value.vertex === undefined ? (usualRows[dialect.case] ?? dialect.case) : "vertex");
@@ -154,6 +164,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_tokens",
     developerRole: false,
     streamUsage: true,
+    capabilities: [...geminiModels, ...all(["user"], "unsupported", "the API has no such parameter")],
     modelPatterns: ["gemini-*"],
   },
   vertex: {
@@ -165,6 +176,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_tokens",
     developerRole: false,
     streamUsage: true,
+    capabilities: [...geminiModels, ...all(["user"], "mapped", "a label, where it fits one")],
     modelPatterns: [],
   },
   compatible: {

@@ -8,8 +8,8 @@ import { Fault } from "../proto/fault.ts";
 import { type ChatRequest, ChatRequestSchema } from "../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { ChatEventSchema } from "../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { geminiClient } from "../sidecar/dialects/gemini/gemini.ts";
-import { elementSpans, memberSpans } from "../sidecar/framing/json.ts";
 import { goldenCases } from "./kit/golden.ts";
+import { pretty } from "./kit/prettyJson.ts";
 import { cutEverywhere } from "./kit/random.ts";
 import { readPieces } from "./kit/reading.ts";
 
@@ -63,18 +63,4 @@ function written(client: typeof studio, request: ChatRequest, model: string, dro
     if (!(caught instanceof Fault)) throw caught;
     return `refused: ${caught.kind.name} ${caught.field}: ${caught.message}`;
   }
-}
-
-/** JSON text with a line for each member that is not small; what is small stays byte for byte as it was written. */
-function pretty(text: string, indent = ""): string {
-  const inner = `${indent}  `;
-  if (text.length + indent.length <= 120 || !/^[[{]/.test(text)) return text;
-  const isList = text.startsWith("[");
-  const entries = isList
-    ? elementSpans(text).map(({ start, end }) => pretty(text.slice(start, end), inner))
-    : memberSpans(text).map(
-        ({ key, valueStart, valueEnd }) => `${JSON.stringify(key)}: ${pretty(text.slice(valueStart, valueEnd), inner)}`,
-      );
-  const lines = entries.map((entry) => inner + entry).join(",\n");
-  return `${isList ? "[" : "{"}\n${lines}\n${indent}${isList ? "]" : "}"}`;
 }
