@@ -32,7 +32,7 @@ export function refuseWrong(problems: readonly Problem[]): void {
   const reasons = problems.length === 1 ? "this reason" : `these ${problems.length} reasons`;
   throw new Failure(
     `The policy is refused, for ${reasons}:\n${problems.map((problem) => `  ${problemText(problem)}`).join("\n")}`,
-    "Correct these and start again. `outrigger check -f FILE` says the same without starting.",
+    "Correct these and start again. `outrigger check -f FILE` looks for mistakes without starting, and not for secrets.",
   );
 }
 
