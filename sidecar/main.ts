@@ -49,6 +49,8 @@ export interface Sidecar {
   drain(): Promise<void>;
   /** Stops at once. Resolves when everything is closed. */
   close(): Promise<void>;
+  /** Resolves when everything is closed, whoever asked for it: operations may, too. */
+  readonly closed: Promise<void>;
 }
 
 /** Starts a sidecar. Throws if an address cannot be listened on; then everything that was opened is closed again. */
@@ -101,6 +103,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     house,
   });
   let stopping: Promise<void> | undefined;
+  const stopped = Promise.withResolvers<void>();
   const ops = createOps({
     notReady: () => (draining ? "draining" : policies.status().root === undefined ? "no policy" : undefined),
     metrics: async () => (await telemetry.metrics()).text,
@@ -122,6 +125,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
       load.close();
       await upstream.close();
       telemetry.log.flush();
+      stopped.resolve();
     })();
     return stopping;
   }
@@ -130,7 +134,8 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     const port = settings.listen === null ? 0 : await listener.listen(settings.listen.host, settings.listen.port);
     if (settings.socketPath !== null) await listener.listenUnix(settings.socketPath);
     const opsPort = settings.ops === null ? 0 : await ops.listen(settings.ops.host, settings.ops.port);
-    return { port, opsPort, status: policies.status, drain: () => stop(settings.drainGraceMs), close: () => stop(0) };
+    const drain = () => stop(settings.drainGraceMs);
+    return { port, opsPort, status: policies.status, drain, close: () => stop(0), closed: stopped.promise };
   } catch (error) {
     await stop(0);
     throw error;

@@ -164,6 +164,16 @@ describe("run", () => {
     expect(await running.stop()).toMatchObject({ code: 0 });
   });
 
+  // It ended with 13 and a warning of Node's, and the demo went on without a door.
+  test.each([["run"], ["demo"]])("%s ends well when operations are told to drain", async (word) => {
+    const path = policy("drained.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
+    const files = word === "run" ? ["-f", path, "--log-level", "silent"] : [];
+    const running = startCommand(["-o", "json", word, ...files, "--port", "0", "--ops-port", "0"]);
+    const [, operations = ""] = await running.wrote("stdout", /"operations": "(http:[^"]+)"/);
+    expect((await fetch(`${operations}/drain`, { method: "POST" })).status).toBe(202);
+    expect(await running.ended).toMatchObject({ code: 0, stderr: "" });
+  });
+
   test("serves on a Unix socket alone, and is asked there", async () => {
     const path = policy("socket.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
     const socket = join(folder, "doors.sock");

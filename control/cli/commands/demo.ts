@@ -76,7 +76,7 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
       { address: `http://${address}`, operations: `http://${opsAddress}`, demoProvider: provider.endpoint, providers: rows, smart },
       greeting(terminal, world, address, opsAddress, rows, options.export),
     );
-    await stopped;
+    await Promise.race([stopped, sidecar.closed]);
     await sidecar.close();
     return 0;
   } finally {

@@ -51,8 +51,9 @@ export async function run(world: World, terminal: Terminal, options: RunOptions)
     ),
   ];
   await terminal.result(value, `${lines.filter((line, at) => line !== "" || at > 2).join("\n")}`);
-  await stopped;
-  if (options.logFormat === "text") terminal.note("Stopping: no new calls are taken, running ones may end. Once more to stop at once.");
+  const ended = await Promise.race([stopped.then(() => false), sidecar.closed.then(() => true)]);
+  if (!ended && options.logFormat === "text")
+    terminal.note("Stopping: no new calls are taken, running ones may end. Once more to stop at once.");
   await sidecar.drain();
   return 0;
 }
