@@ -168,12 +168,17 @@ const modelsByApi: Readonly<Record<string, string>> = {
   "bedrock.converse": "bed",
   "gemini.generateContent": "gem",
   "bedrock.invoke-anthropic": "invoked",
+  "ollama.chat": "oll",
+  "ollama.generate": "oll",
+  "tgi.generate": "tgi",
+  "llama2.raw": "raw",
+  "bedrock.invoke-llama": "completed",
 };
 
 /** The folders by who answers. Of one grammar: whose it is first, then who borrowed it. */
 const borrowed = ["openai-compatible", "azure", "huggingface", "mistral", "ollama", "tgi", "vllm"];
-const folders = ["openai", ...borrowed, "anthropic", "bedrock", "gemini", "vertex"];
-const recordings = readRecordings(folders, Object.keys(modelsByApi));
+const folders = ["openai", ...borrowed, "anthropic", "bedrock", "gemini", "vertex", "llama"];
+const recordings = readRecordings(folders, Object.keys(modelsByApi)).map(ended);
 
 /** Counted for the table at the end. */
 const tally = new Map<string, { run: number; passed: number; partly: Map<string, string> }>();
@@ -181,7 +186,7 @@ const tally = new Map<string, { run: number; passed: number; partly: Map<string,
 beforeAll(async () => {
   replay = await startReplay();
   house = await startTestSidecar(
-    policyFor(replay.origin, { more: bedrockPolicy() + geminiPolicy() }),
+    policyFor(replay.origin, { more: bedrockPolicy() + geminiPolicy() + openModelPolicy() }),
     { open: "a", ant: "b", id: "c", secret: "d", gem: "e" },
     { logLevel: "silent" },
   );
@@ -198,7 +203,7 @@ if (recordingsFolder() === undefined) {
   test("recorded traffic through every door", (context) => context.skip(recordingsAbsent));
 } else {
   test("the recordings that the suite is about are there", () => {
-    expect(recordings.length).toBeGreaterThanOrEqual(101);
+    expect(recordings.length).toBeGreaterThanOrEqual(112);
   });
 
   describe.each(doors)("$name", (door) => {
@@ -436,6 +441,41 @@ spec:
   match: {models: [gem]}
   targets: [{provider: gem-provider, model: upstream-model}]
 `;
+}
+
+/** Servers of open models, each with the route to it; none wants a credential. */
+function openModelPolicy(): string {
+  const dialects = {
+    oll: "ollama: {}",
+    tgi: "huggingface: {prompt_format: plain}",
+    raw: "llama: {form: inputs, prompt_format: llama2}",
+    completed: "llama: {form: generation, prompt_format: llama3}",
+  };
+  const documents = Object.entries(dialects).map(
+    ([name, dialect]) => `---
+apiVersion: outrigger.dev/v1alpha1
+kind: Provider
+metadata: {name: ${name}-provider}
+spec:
+  ${dialect}
+  endpoint: ${replay.origin}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: ${name}-route}
+spec:
+  match: {models: [${name}]}
+  targets: [{provider: ${name}-provider, model: upstream-model}]
+`,
+  );
+  return documents.join("");
+}
+
+/** A recording of a server that never says why an answer ended: whole, it ended as any other does. */
+function ended(recording: Recording): Recording {
+  const { expect: meaning } = recording;
+  if (meaning.kind !== "chat" || meaning.complete !== true || meaning.finish_reason !== null) return recording;
+  return { ...recording, expect: { ...meaning, finish_reason: "stop" } };
 }
 
 /** A seed of a name, so that each case has cuts of its own and the same ones every time. */
