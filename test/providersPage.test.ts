@@ -29,7 +29,7 @@ spec: { match: { models: ["small-*"] }, targets: [{ provider: own-gpus }] }`;
   const findings = check(readResources(sources), { exposed: false }).map(problemText);
   // The example keeps to one place: a house's own network needs neither key nor TLS.
   expect(findings.filter((finding) => !finding.includes("[policy/plain-http]"))).toEqual([]);
-  expect(blocks.length).toBe(2);
+  expect(blocks.length).toBe(3);
 });
 
 test("a row's lines are to be read in its table", () => {
