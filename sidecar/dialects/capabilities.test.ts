@@ -4,7 +4,7 @@ import { type Fault, FaultReason } from "../../proto/fault.ts";
 import { type ChatRequest, ToolMode } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { chatRequest } from "../../test/kit/call.ts";
 import { type Capability, capabilityTable, withCapabilities } from "./capabilities.ts";
-import type { ClientHalf, RequestInput, WrittenRequest } from "./dialect.ts";
+import type { AnswerInput, ClientHalf, RequestInput, WrittenRequest } from "./dialect.ts";
 
 const unsupported = (parameter: string, models?: string): Capability => ({
   parameter,
@@ -189,10 +189,47 @@ describe("the table", () => {
     expect(table("y").get("seed")?.support).toBe("emulated");
   });
 
-  test("costs nothing where it refuses nothing", () => {
-    const client = { dialect: "openai" } as ClientHalf;
-    expect(withCapabilities(client, { capabilities: [{ parameter: "seed", support: "mapped", how: "" }], strictMembers: false })).toBe(
-      client,
-    );
+  test("costs nothing where it refuses nothing, and can be shown", () => {
+    const writeRequest = (): WrittenRequest => ({ path: "", headers: [], body: "", warnings: [] });
+    const readAnswer: ClientHalf["readAnswer"] = () => {
+      throw new Error("nothing is read here");
+    };
+    const client = { dialect: "openai", writeRequest, readAnswer } as unknown as ClientHalf;
+    const seed: Capability = { parameter: "seed", support: "mapped", how: "" };
+    const capable = withCapabilities(client, { capabilities: [seed], strictMembers: false });
+    expect([capable.writeRequest, capable.readAnswer]).toEqual([writeRequest, readAnswer]);
+    expect(capable.capabilitiesOf?.("m")).toEqual([seed]);
+    const other = withCapabilities(client, { capabilities: [seed, unsupportedFor("x*")], strictMembers: false });
+    expect(other.capabilitiesOf?.("m")).toEqual([seed]);
+    expect(other.capabilitiesOf?.("x1")).toEqual([seed, unsupportedFor("x*")]);
   });
 });
+
+test("an answer is read as an answer to what was sent", () => {
+  const asked: AnswerInput[] = [];
+  const client = {
+    dialect: "openai",
+    readAnswer(input: AnswerInput) {
+      asked.push(input);
+      return { failure: undefined, read: () => [], end: () => [] };
+    },
+  } as unknown as ClientHalf;
+  const capable = withCapabilities(client, { capabilities: [unsupportedFor("m")], strictMembers: false });
+  const request = chatRequest({ stop: ["x"], seed: 1n });
+  const rest = {
+    streaming: false,
+    route: "r",
+    provider: "p",
+    nativeStreamUsage: false,
+    answerBytesMax: 1,
+    newId: (prefix: string) => prefix,
+  };
+  capable.readAnswer({ ...rest, request, model: "m" });
+  capable.readAnswer({ ...rest, request, model: "other" });
+  expect(asked.map((input) => input.request)).toEqual([chatRequest({ seed: 1n }), request]);
+});
+
+/** That a model takes no texts to stop at. */
+function unsupportedFor(models: string): Capability {
+  return unsupported("stop", models);
+}

@@ -36,10 +36,19 @@ export interface CapabilityOptions {
 /** A client half that is asked for nothing that the table says is not there. */
 export function withCapabilities(client: ClientHalf, options: CapabilityOptions): ClientHalf {
   const { strictMembers } = options;
-  if (!strictMembers && options.capabilities.every(({ support }) => support !== "unsupported")) return client;
   const tableOf = capabilityTable(options.capabilities);
+  const capabilitiesOf = (model: string): readonly Capability[] => [...tableOf(model).values()];
+  if (!strictMembers && options.capabilities.every(({ support }) => support !== "unsupported")) {
+    return Object.freeze({ ...client, capabilitiesOf });
+  }
   return Object.freeze({
     ...client,
+    capabilitiesOf,
+    readAnswer(input) {
+      // What was asked decides how an answer is read, and that is what was sent.
+      const request = supported(input.request, client.dialect, tableOf(input.model), strictMembers, new Report(input.model, true));
+      return client.readAnswer(request === input.request ? input : { ...input, request });
+    },
     writeRequest(input) {
       const report = new Report(input.model, input.dropUnsupported);
       const request = supported(input.request, client.dialect, tableOf(input.model), strictMembers, report);

@@ -47,6 +47,8 @@ export interface AnswerWriter {
 /** The half that a provider's row configures. */
 export interface ClientHalf {
   readonly dialect: string;
+  /** What becomes of single parameters at a model, where that is known; for explanations. */
+  capabilitiesOf?(model: string): readonly { readonly parameter: string; readonly support: string; readonly how: string }[];
   /**
    * Writes a request. Throws a fault with reason `PARAMETER_UNSUPPORTED` and the field's name for what the dialect cannot carry,
    * unless `dropUnsupported`: then it becomes a warning.

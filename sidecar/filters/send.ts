@@ -383,6 +383,11 @@ function hasContent(batches: readonly Batch[]): boolean {
 /** What would have been sent, and what every filter decided. */
 async function* explanation(wire: ProviderWire, call: Call, written: WrittenRequest): AsyncGenerator<Batch> {
   const { decisions, droppedParams } = call.notes;
+  const capabilities = wire.client.capabilitiesOf?.(call.target?.model ?? call.request.model) ?? [];
+  if (capabilities.length > 0) {
+    const facts = capabilities.map(({ parameter, support, how }) => [parameter, how === "" ? support : `${support}: ${how}`]);
+    decisions?.push({ filter: "send", outcome: "what becomes of parameters at this model", facts: Object.fromEntries(facts) });
+  }
   decisions?.push({
     filter: "send",
     outcome: `would send ${Buffer.byteLength(written.body)} bytes to ${wire.origin}${wire.basePath}${written.path}`,
