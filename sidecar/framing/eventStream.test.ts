@@ -46,6 +46,15 @@ describe("frames", () => {
     expect(frames.map((frame) => shown(frame).payload)).toEqual(["first", "second", "third, and longer"]);
   });
 
+  test("keep their headers apart though the bytes they were read from are used again", () => {
+    const reader = new EventStreamReader(LIMIT);
+    const buffer = Buffer.concat([dataFrame("delta", 1), dataFrame("delta", 2).subarray(0, 3)]);
+    const [one] = reader.read(buffer);
+    buffer.fill(0x41, 0, buffer.length - 3);
+    const [two] = reader.read(dataFrame("delta", 2).subarray(3));
+    expect(two?.headers).toBe(one?.headers);
+  });
+
   test("share the headers that are equal to the byte, and no others", () => {
     const [one, same, other] = new EventStreamReader(LIMIT).read(
       Buffer.concat([dataFrame("delta", 1), dataFrame("delta", 2), dataFrame("gamma", 3)]),

@@ -91,8 +91,8 @@ export class EventStreamReader {
     if (equal(bytes, this.#headerBytes)) return this.#headers;
     const headers = readHeaders(bytes);
     if (headers === undefined) return undefined;
-    // A copy, so that a small block of headers does not hold on to a large read.
-    this.#headerBytes = bytes.slice();
+    // A copy, so that a small block of headers does not hold on to a large read. Node's own buffers would not be copied by `slice`.
+    this.#headerBytes = new Uint8Array(bytes);
     this.#headers = headers;
     return headers;
   }

@@ -100,6 +100,11 @@ describe("streams", () => {
     expect(readPieces(client, [whole, exceptionFrame("internalServerException", "Late")]).complete).toBe(false);
   });
 
+  test("may have their JSON on several lines", () => {
+    const spread = events.map((event) => dataFrame("chunk", { bytes: Buffer.from(JSON.stringify(event, null, 1)).toString("base64") }));
+    expect(readPieces(client, spread)).toMatchObject({ complete: true, failure: undefined });
+  });
+
   test("that come as a body are read as one", () => {
     const body = { id: "m", model: "claude", content: [{ type: "text", text: "Hi" }], stop_reason: "end_turn", usage: { input_tokens: 1 } };
     expect(readPieces(client, [JSON.stringify(body)]).complete).toBe(true);

@@ -324,6 +324,25 @@ describe("streams and errors", () => {
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
   });
 
+  test("answers that contradict themselves are errors", () => {
+    const contradictions = [
+      [started, started],
+      [toolStart(0, "a"), toolStart(0, "b")],
+      [toolStart(0, "a"), delta(0, { reasoningContent: { text: "Hm" } })],
+      [toolStart(0, "")],
+    ];
+    for (const frames of contradictions) expect(readPieces(client, frames).failure?.reason).toBe(FaultReason.PROVIDER_ANSWER_INVALID);
+  });
+
+  test("what the provider's own tools are given is held up to the limit", () => {
+    const start = dataFrame("contentBlockStart", {
+      contentBlockIndex: 0,
+      start: { toolUse: { toolUseId: "s", name: "x", type: "server_tool_use" } },
+    });
+    const pieces = Array.from({ length: 5 }, () => delta(0, { toolUse: { input: "x".repeat(60) } }));
+    expect(readPieces(client, [started, start, ...pieces], { answerBytesMax: 200 }).failure?.message).toContain("larger than the limit");
+  });
+
   test("a frame, and a body, above the limit are refused", () => {
     const large = delta(0, { text: "x".repeat(200) });
     expect(readPieces(client, [started, large], { answerBytesMax: 100 }).failure?.message).toContain("larger than the limit of 100 bytes");
