@@ -2,8 +2,9 @@
  * Write, sign, fetch, frame, read: the way to one provider and back.
  *
  * `send` is a hand-driven async iterator and no generator: the wire calls it when bytes come, the door calls it when it can take
- * more, and nothing is allocated between the two but the batches. Reading stops at the provider's socket once 64 KiB wait for the
- * door, so a caller that does not read costs that much and no more.
+ * more, and nothing is allocated between the two but the batches. Bytes that come while the door does not ask are kept as they are,
+ * since decoded they would take several times the room, and reading stops at the provider's socket: a caller that does not read costs
+ * what one read brings, and no more.
  */
 import { type Batch, endEvent, event, nativeBatch, startEvent, warningEvent } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
@@ -41,9 +42,6 @@ export interface SendParts {
   readonly clock: Clock;
   readonly random: Random;
 }
-
-/** Bytes that may wait for the door before the provider's socket is paused: what one read of a socket brings. */
-const waitingBytesMax = 64 * 1024;
 
 /** The most of a refusal's body that is read: an error has no more to say. */
 const refusalBytesMax = 64 * 1024;
@@ -93,8 +91,11 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
 
   #reader: AnswerReader | undefined;
   #refused: { readonly status: number; readonly headers: UpstreamHeaders; readonly pieces: Uint8Array[]; bytes: number } | undefined;
+  /** Decoded, and not yet asked for. */
   #waiting: Batch[] = [];
-  #waitingBytes = 0;
+  /** Not yet decoded, because nobody asks. */
+  #held: Uint8Array[] = [];
+  #pausedAtMs = 0;
   #paused = false;
   #over = false;
   #fault: Fault | undefined;
@@ -139,11 +140,17 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     this.#reject = reject;
   };
 
+  /** The door asks, so what comes is read at once. */
+  get wanting(): boolean {
+    return this.#resolve !== undefined;
+  }
+
   [Symbol.asyncIterator](): this {
     return this;
   }
 
   next(): Promise<IteratorResult<Batch>> {
+    if (this.#waiting.length === 0) this.#readHeld();
     const batch = this.#waiting.shift();
     if (batch !== undefined) {
       if (this.#waiting.length === 0) this.#drained();
@@ -161,6 +168,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   /** The door leaves: nothing more is wanted. */
   return(): Promise<IteratorResult<Batch>> {
     this.#waiting = [];
+    this.#held = [];
     this.#fault = undefined;
     this.#finish();
     this.#exchange.abort();
@@ -193,11 +201,32 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       this.#addRefusal(this.#refused, bytes);
       return;
     }
+    if (this.wanting) {
+      this.#read(bytes);
+      return;
+    }
+    this.#held.push(bytes);
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#pausedAtMs = this.#parts.clock.monotonicMs();
+    this.#exchange.pause();
+  }
+
+  #readHeld(): void {
+    if (this.#held.length === 0) return;
+    const held = this.#held;
+    this.#held = [];
+    for (const bytes of held) if (!this.#over) this.#read(bytes);
+    // Nothing may have become whole by it; then the rest is still to come.
+    if (this.#waiting.length === 0) this.#drained();
+  }
+
+  #read(bytes: Uint8Array): void {
     try {
       const reader = this.#reader;
       if (reader === undefined) throw new Error("an answer's body comes after its head");
       const batches = reader.read(bytes);
-      if (batches.length > 0) this.#give(batches, bytes.byteLength);
+      if (batches.length > 0) this.#give(batches);
       if (reader.failure !== undefined) this.#fail(reader.failure);
     } catch (caught) {
       this.#fail(toFault(caught));
@@ -211,10 +240,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       else {
         const reader = this.#reader;
         if (reader === undefined) throw new Error("an answer's end comes after its head");
+        this.#readHeld();
+        if (this.#over) return;
         const batches = reader.end();
         this.#fault = reader.failure;
         this.#finish();
-        this.#give(batches, 0);
+        this.#give(batches);
       }
     } catch (caught) {
       this.#fail(toFault(caught));
@@ -236,15 +267,9 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     }
   }
 
-  #give(batches: readonly Batch[], bytes: number): void {
-    const first = this.#waiting.length === 0;
+  #give(batches: readonly Batch[]): void {
     for (const batch of batches) this.#waiting.push(this.#started ? batch : this.#start(batch));
-    this.#waitingBytes = first ? bytes : this.#waitingBytes + bytes;
     if (!(this.#over && this.#sawContent) && hasContent(batches)) this.#content();
-    if (this.#waitingBytes > waitingBytesMax && !this.#paused && !this.#over) {
-      this.#paused = true;
-      this.#exchange.pause();
-    }
     this.#wakeUp();
   }
 
@@ -269,10 +294,10 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   }
 
   #drained(): void {
-    this.#waitingBytes = 0;
     if (!this.#paused || this.#over) return;
     this.#paused = false;
-    this.#contentAtMs = this.#parts.clock.monotonicMs();
+    // The provider was not silent meanwhile: we did not listen.
+    this.#contentAtMs = Math.max(this.#contentAtMs, this.#pausedAtMs) + this.#parts.clock.monotonicMs() - this.#pausedAtMs;
     this.#exchange.resume();
   }
 
@@ -282,7 +307,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       const nowMs = this.#parts.clock.monotonicMs();
       const { firstContentTimeoutMs, betweenContentTimeoutMs, name } = this.#wire;
       const silenceMaxMs = this.#sawContent ? betweenContentTimeoutMs : firstContentTimeoutMs;
-      // A paused provider is silent because we do not listen.
+      // While the door does not ask, the provider is silent because we do not listen.
       const silentUntilMs = this.#paused ? Number.POSITIVE_INFINITY : this.#contentAtMs + silenceMaxMs;
       if (nowMs >= this.#endsAtMs) this.#timeOut(`The provider ${name} did not complete its answer in time.`);
       else if (nowMs < silentUntilMs) this.#watch(Math.min(this.#endsAtMs, silentUntilMs, nowMs + silenceMaxMs) - nowMs);
@@ -316,6 +341,9 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
 
   /** Batches that came before the failure are still given; then the fault is thrown. */
   #fail(fault: Fault): void {
+    if (this.#over) return;
+    this.#readHeld();
+    // What was held may have failed by itself.
     if (this.#over) return;
     this.#fault = fault;
     this.#finish();

@@ -127,6 +127,7 @@ export class SseReader {
     const block = new SseBlock(this.#owned ? this.#buffer.subarray(0, this.#length) : this.#buffer);
     if (this.#beforeBom && !this.#passBom()) return block;
     this.#scan(block);
+    this.#letGo();
     return block;
   }
 
@@ -153,7 +154,7 @@ export class SseReader {
 
   #append(bytes: Uint8Array): void {
     const kept = this.#length - this.#start;
-    if (!this.#owned || this.#length + bytes.length > this.#buffer.length) {
+    if (!this.#owned || bytes.length === 0 || this.#length + bytes.length > this.#buffer.length) {
       // Twice what is kept, so that a large frame in many small reads is not copied once for each.
       const grown = new Uint8Array(Math.max(kept + bytes.length, kept * 2));
       grown.set(this.#buffer.subarray(this.#start, this.#length));
@@ -165,6 +166,16 @@ export class SseReader {
     // Blocks given out before end where this begins, so their bytes stay as they are.
     this.#buffer.set(bytes, this.#length);
     this.#length += bytes.length;
+  }
+
+  /**
+   * Until the next read only what is not given out yet is kept: of a large read mostly a frame's beginning, which would hold all of
+   * it for as long as the caller, or the provider, takes.
+   */
+  #letGo(): void {
+    const kept = this.#length - this.#start;
+    if (kept === 0) this.#takeOver(nothing);
+    else if (this.#buffer.length > LARGE_READ && kept < this.#buffer.length / 4) this.#append(nothing);
   }
 
   #shift(by: number): void {
@@ -305,6 +316,9 @@ export class SseReader {
 
 /** Blank lines before a frame are kept with it, but no more bytes of them: an LF cut from its CR, and a line or two. */
 const BLANKS_KEPT_MAX = 4;
+
+/** Bytes of a read from which on it pays to copy the beginning of a frame out of it. */
+const LARGE_READ = 4 * 1024;
 
 const LF = 0x0a;
 const CR = 0x0d;

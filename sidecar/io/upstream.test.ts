@@ -32,6 +32,7 @@ function listen() {
     settle = resolve;
   });
   const handler: UpstreamHandler = {
+    wanting: true,
     head(status, headers) {
       heard.status = status;
       heard.header = headers.get("x-test");
@@ -158,6 +159,7 @@ describe("the upstream", () => {
     const heard: string[] = [];
     await new Promise<void>((resolve) => {
       opened().send(requestTo(server.origin), {
+        wanting: true,
         head: (status) => heard.push(String(status)),
         data: (bytes) => heard.push(Buffer.from(bytes).toString()),
         end: () => resolve(),
@@ -175,6 +177,7 @@ describe("the upstream", () => {
     const heard: string[] = [];
     await new Promise<void>((resolve) => {
       opened().send(requestTo(server.origin), {
+        wanting: true,
         head: (status) => heard.push(String(status)),
         data: (bytes) => heard.push(Buffer.from(bytes).toString()),
         end: () => heard.push("end"),

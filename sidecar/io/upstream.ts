@@ -71,6 +71,8 @@ class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | undefined;
   #over = false;
   #paused = false;
+  /** Whether the parser was stopped because nobody wanted what this turn brought. */
+  #stopped = false;
   /** The bytes that this turn brought so far. */
   #piece: Uint8Array | undefined;
   #morePieces: Uint8Array[] | undefined;
@@ -85,6 +87,7 @@ class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
   }
 
   resume(): void {
+    if (this.#over) return;
     this.#paused = false;
     this.#controller?.resume();
   }
@@ -107,6 +110,8 @@ class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[] | undefined>): void {
     if (this.#over || status < 200) return;
     if (this.#paused) controller.pause();
+    // Views of all that came with the head, which would be held as long as the answer lasts.
+    controller.rawHeaders = null;
     this.#handler.head(status, new AnswerHeaders(headers));
   }
 
@@ -120,6 +125,11 @@ class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
       this.#piece = bytes;
       // Called by the parser, which has read all that there is before anything else gets a turn.
       process.nextTick(handOn, this);
+      // Nobody waits for it: the parser stops here, and the socket is read no further.
+      if (!this.#handler.wanting) {
+        this.#stopped = true;
+        this.#controller?.pause();
+      }
     } else if (this.#morePieces === undefined) this.#morePieces = [this.#piece, bytes];
     else this.#morePieces.push(bytes);
   }
@@ -131,7 +141,11 @@ class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
     const bytes = this.#morePieces === undefined ? piece : Buffer.concat(this.#morePieces);
     this.#piece = undefined;
     this.#morePieces = undefined;
+    const { wanting } = this.#handler;
     this.#handler.data(bytes);
+    // It was wanted after all, before the turn was over.
+    if (this.#stopped && wanting && !this.#paused) this.resume();
+    this.#stopped = false;
   }
 
   onResponseEnd(): void {

@@ -11,6 +11,11 @@ import { showSeal } from "./seal.ts";
 
 /** What becomes of blocks. */
 export interface BlockSink {
+  /**
+   * Whether `close` reads the whole block. Otherwise a block keeps only what decides where it ends, since a stream may go on for hours
+   * and all of it would be held to the end.
+   */
+  readonly whole: boolean;
   open(block: Block): void;
   /** A piece of the open block, as this API's delta. */
   piece(delta: { readonly [key: string]: JsonValue | undefined }): void;
@@ -27,6 +32,8 @@ export class Block {
   /** Of a raw block: its JSON. */
   readonly raw: string;
   text = "";
+  /** Whether there was any text. */
+  begun = false;
   signature = "";
   readonly citations: JsonValue[] = [];
 
@@ -161,7 +168,7 @@ export class BlockWriter {
     // An empty piece says nothing, and must not become an empty block.
     if (text === "") return;
     const block = this.#open?.kind === "text" ? this.#open : this.#begin(new Block("text"));
-    block.text += text;
+    this.#keep(block, text);
     this.#sink.piece({ type: "text_delta", text });
   }
 
@@ -177,12 +184,12 @@ export class BlockWriter {
     const block =
       open?.kind === "thinking" && open.number === delta.block ? open : this.#begin(new Block("thinking", { number: delta.block }));
     if (delta.text !== "") {
-      block.text += delta.text;
+      this.#keep(block, delta.text);
       this.#sink.piece({ type: "thinking_delta", thinking: delta.text });
     }
     if (delta.signature !== "") {
       const signature = showSeal({ dialect: delta.dialect, text: delta.signature });
-      block.signature += signature;
+      if (this.#sink.whole) block.signature += signature;
       this.#sink.piece({ type: "signature_delta", signature });
     }
   }
@@ -222,6 +229,11 @@ export class BlockWriter {
     this.#arguments(block, call.text);
   }
 
+  #keep(block: Block, text: string): void {
+    block.begun = true;
+    if (this.#sink.whole) block.text += text;
+  }
+
   #arguments(block: Block, piece: string): void {
     if (piece === "") return;
     block.text += piece;
@@ -232,7 +244,7 @@ export class BlockWriter {
   #citation(citation: Citation): void {
     const own = citation.native?.dialect === "anthropic" ? citation.native.json : undefined;
     const open = this.#open;
-    const goesOn = open?.kind === "text" && (own === undefined || open.text === "");
+    const goesOn = open?.kind === "text" && (own === undefined || !open.begun);
     const block = goesOn ? open : this.#begin(new Block("text"));
     const written =
       own !== undefined
@@ -244,7 +256,7 @@ export class BlockWriter {
             cited_text: citation.quote,
             encrypted_index: "",
           };
-    block.citations.push(written);
+    if (this.#sink.whole) block.citations.push(written);
     this.#sink.piece({ type: "citations_delta", citation: written });
   }
 

@@ -89,6 +89,7 @@ class BodyWriter implements AnswerWriter {
     this.#requestId = requestId;
     this.#outcome = new Outcome(requestId);
     this.#blocks = new BlockWriter({
+      whole: true,
       open: () => undefined,
       piece: () => undefined,
       close: (block) => this.#content.push(block.whole()),
@@ -156,6 +157,7 @@ class StreamWriter implements AnswerWriter {
     this.#requestId = requestId;
     this.#outcome = new Outcome(requestId);
     this.#blocks = new BlockWriter({
+      whole: false,
       open: (block) => this.#frame("content_block_start", { index: this.#index, content_block: block.head() }),
       piece: (delta) => this.#frame("content_block_delta", { index: this.#index, delta }),
       close: () => {
