@@ -106,6 +106,95 @@ export type Next = (call: Call) => AsyncIterable<Batch>;
 /** A step of the way. One with nothing to do returns `next(call)`; one that wraps works on batches, never event by event. */
 export type Filter = (call: Call, next: Next) => AsyncIterable<Batch>;
 
+/** Looks at an answer that passes by. */
+export interface AnswerWatcher {
+  /** Sees a batch, and returns it or another one in its place. */
+  pass(batch: Batch): Batch;
+  /** The answer is over: with what it failed with, or undefined if it ended or was left. Called once, if the answer ever began. */
+  over(failure: unknown): void;
+}
+
+/**
+ * Passes an answer on with a watcher beside it. `begin` is called when the first batch is asked for.
+ *
+ * No generator: one would hold the batch that it gave last, with the bytes of a whole read, for as long as a slow caller takes, and make
+ * two more promises for each.
+ */
+export function watchAnswer(begin: () => AsyncIterable<Batch>, watcher: AnswerWatcher): AsyncIterable<Batch> {
+  return new WatchedAnswer(begin, watcher);
+}
+
+class WatchedAnswer implements AsyncIterableIterator<Batch> {
+  readonly #begin: () => AsyncIterable<Batch>;
+  readonly #watcher: AnswerWatcher;
+  readonly #onResult = (result: IteratorResult<Batch>) => this.#take(result);
+  readonly #onFailure = (failure: unknown) => this.#fail(failure);
+  #answer: AsyncIterator<Batch> | undefined;
+  #asked = false;
+  #over = false;
+
+  constructor(begin: () => AsyncIterable<Batch>, watcher: AnswerWatcher) {
+    this.#begin = begin;
+    this.#watcher = watcher;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<Batch>> {
+    if (this.#over) return Promise.resolve(nothingMore);
+    try {
+      this.#answer ??= this.#begin()[Symbol.asyncIterator]();
+    } catch (failure) {
+      this.#end(failure);
+      return Promise.reject(failure);
+    }
+    this.#asked = true;
+    return this.#answer.next().then(this.#onResult, this.#onFailure);
+  }
+
+  /** The caller leaves. What it asked for and did not get yet still tells how the answer ended, such as by its deadline. */
+  return(): Promise<IteratorResult<Batch>> {
+    if (this.#answer !== undefined && !this.#asked) this.#end(undefined);
+    const answer = this.#answer;
+    if (answer === undefined) this.#over = true;
+    return answer?.return?.() ?? Promise.resolve(nothingMore);
+  }
+
+  #take(result: IteratorResult<Batch>): IteratorResult<Batch> {
+    this.#asked = false;
+    if (result.done === true) {
+      this.#end(undefined);
+      return result;
+    }
+    try {
+      const batch = this.#watcher.pass(result.value);
+      return batch === result.value ? result : { done: false, value: batch };
+    } catch (failure) {
+      // A watcher that fails must not leave the provider talking to nobody.
+      this.#answer?.return?.().then(undefined, ignore);
+      return this.#fail(failure);
+    }
+  }
+
+  #fail(failure: unknown): never {
+    this.#asked = false;
+    this.#end(failure);
+    throw failure;
+  }
+
+  #end(failure: unknown): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#watcher.over(failure);
+  }
+}
+
+function ignore(): void {}
+
+const nothingMore: IteratorResult<Batch> = { done: true, value: undefined };
+
 /** Something that must not be seen: it shows itself as `[secret]` wherever text is made of it. */
 export class Secret {
   readonly #value: string;

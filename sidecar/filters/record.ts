@@ -2,7 +2,7 @@
 import { type Batch, nativeBatch } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import { FinishReason, type Money, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import type { Call, Clock, Filter, Next } from "../call.ts";
+import { type AnswerWatcher, type Call, type Clock, type Filter, watchAnswer } from "../call.ts";
 
 /** What is known of a call once it is over. Holds no content, no credential and no prompt, so it may be written down as it is. */
 export interface CallRecord {
@@ -28,64 +28,61 @@ export type PriceOf = (provider: string, model: string, usage: Usage, dayMs: num
 /** Makes the filter. `write` puts a record where records go. */
 export function record(priceOf: PriceOf, write: (record: CallRecord) => void, clock: Clock): Filter {
   return function record(call, next) {
-    return recorded(call, next, priceOf, write, clock);
+    return watchAnswer(() => next(call), new Recorder(call, priceOf, write, clock));
   };
 }
 
-async function* recorded(
-  call: Call,
-  next: Next,
-  priceOf: PriceOf,
-  write: (record: CallRecord) => void,
-  clock: Clock,
-): AsyncGenerator<Batch> {
-  const seen: Seen = { usage: undefined, finishReason: FinishReason.UNSPECIFIED, ended: false };
-  let fault: Fault | undefined;
-  let cost: Money | undefined;
-  try {
-    for await (const batch of next(call)) {
-      look(batch, seen);
-      if (seen.ended && seen.usage !== undefined) {
-        cost = priceOf(call.notes.provider, call.notes.model, seen.usage, clock.wallMs(), call.consumer?.namespace ?? "default");
-        yield cost === undefined ? batch : withCost(batch, cost);
-      } else yield batch;
+/** Looks at one call's answer, and writes its record at the end. */
+class Recorder implements AnswerWatcher {
+  readonly #call: Call;
+  readonly #priceOf: PriceOf;
+  readonly #write: (record: CallRecord) => void;
+  readonly #clock: Clock;
+  #usage: Usage | undefined;
+  #finishReason: FinishReason = FinishReason.UNSPECIFIED;
+  #ended = false;
+  #cost: Money | undefined;
+
+  constructor(call: Call, priceOf: PriceOf, write: (record: CallRecord) => void, clock: Clock) {
+    this.#call = call;
+    this.#priceOf = priceOf;
+    this.#write = write;
+    this.#clock = clock;
+  }
+
+  pass(batch: Batch): Batch {
+    for (const { event } of batch) {
+      if (event.case === "usage") this.#usage = event.value;
+      else if (event.case === "finish") this.#finishReason = event.value.reason;
+      else if (event.case === "end") this.#ended = true;
     }
-  } catch (caught) {
-    fault = toFault(caught);
-    throw fault;
-  } finally {
+    if (!this.#ended || this.#usage === undefined) return batch;
+    const { notes, consumer } = this.#call;
+    this.#cost = this.#priceOf(notes.provider, notes.model, this.#usage, this.#clock.wallMs(), consumer?.namespace ?? "default");
+    return this.#cost === undefined ? batch : withCost(batch, this.#cost);
+  }
+
+  over(failure: unknown): void {
+    const call = this.#call;
+    let fault = failure === undefined ? undefined : toFault(failure);
     // A door that leaves between two batches throws nothing. Why it left is what its call's signal says.
-    if (!seen.ended) fault ??= call.signal.aborted ? toFault(call.signal.reason) : left();
+    if (!this.#ended) fault ??= call.signal.aborted ? toFault(call.signal.reason) : left();
     const { firstContentAtMs } = call.notes;
-    write({
+    this.#write({
       call,
       outcome: fault?.kind.name ?? "ok",
       fault,
-      totalMs: clock.monotonicMs() - call.startedAtMs,
+      totalMs: this.#clock.monotonicMs() - call.startedAtMs,
       firstContentMs: firstContentAtMs === 0 ? undefined : firstContentAtMs - call.startedAtMs,
-      usage: seen.usage,
-      finishReason: seen.finishReason,
-      cost,
+      usage: this.#usage,
+      finishReason: this.#finishReason,
+      cost: this.#cost,
     });
   }
 }
 
 function left(): Fault {
   return new Fault(FaultReason.CANCELLED, "The door left before the answer was over.");
-}
-
-interface Seen {
-  usage: Usage | undefined;
-  finishReason: FinishReason;
-  ended: boolean;
-}
-
-function look(batch: Batch, seen: Seen): void {
-  for (const { event } of batch) {
-    if (event.case === "usage") seen.usage = event.value;
-    else if (event.case === "finish") seen.finishReason = event.value.reason;
-    else if (event.case === "end") seen.ended = true;
-  }
 }
 
 /** The same batch with the cost in its end event. Native bytes stay: no dialect has a place for our price, so they say the same. */

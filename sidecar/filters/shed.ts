@@ -1,7 +1,7 @@
 /** Refuses early what could not be answered in time anyway, so that the calls that run keep their speed. */
 import type { Batch } from "../../proto/chat.ts";
 import { Fault, FaultReason } from "../../proto/fault.ts";
-import type { Call, Clock, Filter, Next } from "../call.ts";
+import { type AnswerWatcher, type Clock, type Filter, watchAnswer } from "../call.ts";
 
 /** When to refuse. */
 export interface ShedLimits {
@@ -17,6 +17,12 @@ const retryAfterMs = 1000;
 /** Makes the filter. One per sidecar, not one per policy: the calls in flight outlive a change of policy. */
 export function shed(limits: ShedLimits, clock: Clock): Filter {
   const flight = { calls: 0 };
+  const counting: AnswerWatcher = {
+    pass: (batch) => batch,
+    over: () => {
+      flight.calls -= 1;
+    },
+  };
   return function shed(call, next) {
     if (call.deadlineAtMs <= clock.monotonicMs()) {
       throw new Fault(FaultReason.DEADLINE_EXCEEDED, "The call's deadline had passed before it was sent.");
@@ -33,15 +39,10 @@ export function shed(limits: ShedLimits, clock: Clock): Filter {
       outcome: "there is room",
       facts: { calls_in_flight: String(flight.calls), calls_max: String(limits.callsMax) },
     });
-    return counted(flight, call, next);
+    const begin = (): AsyncIterable<Batch> => {
+      flight.calls += 1;
+      return next(call);
+    };
+    return watchAnswer(begin, counting);
   };
-}
-
-async function* counted(flight: { calls: number }, call: Call, next: Next): AsyncGenerator<Batch> {
-  flight.calls += 1;
-  try {
-    yield* next(call);
-  } finally {
-    flight.calls -= 1;
-  }
 }
