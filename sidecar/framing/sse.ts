@@ -83,6 +83,11 @@ export class SseBlock {
     return this.#units;
   }
 
+  /** The same from one offset up to another, for whoever keeps it: a slice of the above would keep all that one read brought. */
+  unitsApart(start: number, end: number): string {
+    return this.#buffer.toString("latin1", start, end);
+  }
+
   /** The bytes from one offset up to another as text. */
   slice(start: number, end: number): string {
     return this.#buffer.toString("utf8", start, end);

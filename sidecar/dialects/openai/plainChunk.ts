@@ -40,7 +40,7 @@ export class PlainChunks {
   learn(block: SseBlock, start: number, end: number, choice: number, member: WordsMember): void {
     if (this.#learned > LEARNED_FREELY + this.#hits / HITS_PER_LESSON) return;
     this.#learned++;
-    const json = block.units().slice(start, end);
+    const json = block.unitsApart(start, end);
     const words = JsonPlace.root(json).member("choices").element(0).member("delta").member(member).span();
     const last = memberSpans(json).at(-1);
     this.choice = choice;
