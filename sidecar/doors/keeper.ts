@@ -7,7 +7,10 @@
 import type { Clock } from "../call.ts";
 
 /** Bytes of one answer that may wait for a caller that reads slowly; then its provider is no longer read. */
-export const bufferedBytesHigh = 64 * 1024; // about 200 events: enough to ride out a pause
+export const bufferedBytesHigh = 16 * 1024; // about 50 events: enough to ride out a pause; a piece above it may be as large as a read
+
+/** Bytes of a large body that are written, or read ahead, at once. */
+export const pieceBytesMax = 64 * 1024; // what the system reads from a socket at once
 
 /** With many answers open each may keep less, but never less than this: below, every event would stop and start its provider. */
 const bufferedBytesLow = 4 * 1024;
@@ -38,7 +41,7 @@ export const usualPatience: Patience = Object.freeze({
   writeStallMs: 30_000, // a laptop that changes networks is back by then
   lingerMs: 5_000, // enough for the caller to read the refusal before its connection is cut, which would take the refusal with it
   bodyBytesHeldMax: 256 * 1024 * 1024, // 25 bodies of the largest size at once; more would press on the memory of the pod
-  bufferedBytesMax: 64 * 1024 * 1024, // a thousand callers that read nothing have their whole share; more of them share what there is
+  bufferedBytesMax: 64 * 1024 * 1024, // four thousand callers that read nothing have their whole share; more of them share what there is
 });
 
 /** An exchange, as its keeper sees it. */

@@ -17,7 +17,7 @@ import { type Fault, FaultReason, faultKinds } from "../../proto/fault.ts";
 import type { Clock, House } from "../call.ts";
 import { cors } from "./cors.ts";
 import { type Door, type Exchange, Http1Exchange, Http2Exchange } from "./exchange.ts";
-import { bufferedBytesHigh, Keeper, type Patience, usualPatience } from "./keeper.ts";
+import { Keeper, type Patience, pieceBytesMax, usualPatience } from "./keeper.ts";
 import { nothingHere } from "./plain.ts";
 
 /** What a listener needs. */
@@ -221,7 +221,7 @@ class DoorListener implements Listener {
       requireHostHeader: false,
       insecureHTTPParser: false,
       joinDuplicateHeaders: false,
-      highWaterMark: bufferedBytesHigh,
+      highWaterMark: pieceBytesMax,
       noDelay: true,
       // A caller whose machine lost power says nothing more; without this its connection would stay for ever.
       keepAlive: true,

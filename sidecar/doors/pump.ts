@@ -10,7 +10,7 @@ import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import type { ChatRequest } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type Call, type DoorName, type House, newNotes, type Secret } from "../call.ts";
 import type { Exchange } from "./exchange.ts";
-import { bufferedBytesHigh } from "./keeper.ts";
+import { pieceBytesMax } from "./keeper.ts";
 
 /** What a door read of a call. The fields are those of `Call`. */
 export interface CallParts {
@@ -210,7 +210,7 @@ class Pump {
 
   #end(tail: AnswerTail): void {
     const { data, trailers } = tail;
-    const bytes = data !== undefined && data.length > bufferedBytesHigh ? (typeof data === "string" ? Buffer.from(data) : data) : undefined;
+    const bytes = data !== undefined && data.length > pieceBytesMax ? (typeof data === "string" ? Buffer.from(data) : data) : undefined;
     if (bytes === undefined) {
       this.#sendHead();
       this.#exchange.end(data, trailers);
@@ -296,8 +296,8 @@ class Remainder {
 
   write(): void {
     const bytes = this.#bytes;
-    while (bytes.byteLength - this.#written > bufferedBytesHigh) {
-      const piece = bytes.subarray(this.#written, this.#written + bufferedBytesHigh);
+    while (bytes.byteLength - this.#written > pieceBytesMax) {
+      const piece = bytes.subarray(this.#written, this.#written + pieceBytesMax);
       this.#written += piece.byteLength;
       if (!this.#exchange.write(piece)) {
         this.#exchange.drained(this.#write);
