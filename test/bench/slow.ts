@@ -1,6 +1,6 @@
 /**
  * What 200 callers that stop reading a 20 MiB answer cost: memory for each, and how much slower another caller's calls become.
- * `node test/bench/slow.ts`. Provider and callers share this process; the sidecar has its own.
+ * `npm run bench:slow`. Provider and callers share this process; the sidecar has its own.
  */
 import { spread } from "../kit/leaving.ts";
 import { startReplay } from "../kit/replay.ts";
