@@ -141,6 +141,23 @@ describe("telemetry", () => {
     expect(text() + (await metric("")).join("")).not.toMatch(/canary|Say hello/);
   });
 
+  // Whoever took a wrong edit back saw the refusal as the last word for ever.
+  it("says that a refused policy is gone, once, and nothing of one that is offered again", () => {
+    const { telemetry, parsed } = opened();
+    const applied = { applied: true, root: "a", changed: true, warnings: [], tookMs: 1 } as const;
+    const again = { ...applied, changed: false };
+    telemetry.policyOffered(applied);
+    telemetry.policyOffered(again);
+    telemetry.policyOffered({ applied: false, root: "b", problems: [], tookMs: 1 });
+    telemetry.policyOffered(again);
+    telemetry.policyOffered(again);
+    expect(parsed().map(({ message }) => message)).toEqual([
+      "policy applied",
+      "policy refused; what held before still holds",
+      "policy unchanged; what was refused is gone",
+    ]);
+  });
+
   it("says which build it is", async () => {
     const { metric } = opened();
     expect(await metric("outrigger_build_info{")).toEqual(['outrigger_build_info{version="1.2.3",node="v26.0.0"} 1']);

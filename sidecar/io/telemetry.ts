@@ -104,6 +104,7 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     1,
   );
   let good = 0;
+  let refusedLast = false;
   const series = new Map<string, Series>();
 
   function seriesOf(door: DoorName, route: string, provider: string): Series {
@@ -163,9 +164,13 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
       const root = outcome.root.slice(0, 12);
       if (outcome.applied) {
         if (outcome.changed) log.info({ root, took_ms: round(outcome.tookMs) }, "policy applied");
+        // Whoever takes a wrong edit back waits for a word that it is gone.
+        else if (refusedLast) log.info({ root }, "policy unchanged; what was refused is gone");
+        refusedLast = false;
         for (const warning of outcome.warnings) log.warn({ root, problem: problemText(warning) }, "policy warning");
         return;
       }
+      refusedLast = true;
       const kept = "policy refused; what held before still holds";
       log.error({ root, problems: outcome.problems.map(problemText), cause: cause instanceof Error ? cause.name : undefined }, kept);
     },
