@@ -393,6 +393,17 @@ describe("demo", () => {
     expect(again).toMatchObject({ code: 1, stderr: expect.stringMatching(/exists already/) });
   });
 
+  // The next start, with another port, was refused because of the file that this one left.
+  test("exports nothing where it could not start", async () => {
+    const server = createServer();
+    await listen(server);
+    const path = join(folder, "not-exported.yaml");
+    const ended = await runCommand(["demo", "--port", String(portOf(server)), "--ops-port", "0", "--export", path]);
+    server.close();
+    expect(ended).toMatchObject({ code: 1, stderr: expect.stringMatching(/is in use/) });
+    expect(existsSync(path)).toBe(false);
+  });
+
   test("starts the provider alone", async () => {
     const running = startCommand(["demo", "--provider-only"]);
     const [, endpoint = ""] = await running.wrote("stdout", /on (http:\S+)/);

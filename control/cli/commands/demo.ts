@@ -61,13 +61,19 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
         return () => undefined; // What was found at the start holds to the end.
       },
     };
-    if (options.export !== undefined) await writeExport(options.export, await writeYaml(documents));
     const settings = {
       listen: { host: options.host, port: options.port },
       ops: { host: options.host, port: options.opsPort },
       logLevel: options.quiet ? "silent" : "info",
     } as const;
     const sidecar = await startOrFail(world, settings, source, callLines(terminal, true));
+    try {
+      // Only now: a start that failed must not leave a file behind that the next one refuses to overwrite.
+      if (options.export !== undefined) await writeExport(options.export, await writeYaml(documents));
+    } catch (error) {
+      await sidecar.close();
+      throw error;
+    }
     const address = listening(options.host, sidecar.port);
     const opsAddress = listening(options.host, sidecar.opsPort);
     const smart = documents.find((one) => one.kind === "ModelRoute" && one.metadata.name === "smart")?.spec.targets;
