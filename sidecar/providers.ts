@@ -11,7 +11,7 @@ import type { OpenAiOptions } from "./dialects/openai/openai.ts";
 /** What is known of an endpoint. */
 export interface ProviderRow {
   /** The dialect it speaks. */
-  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock" | "huggingface" | "llama" | "ollama";
+  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock" | "huggingface" | "llama" | "ollama" | "cohere";
   /** The address before the dialect's own paths, with `{region}` where a region's name stands; empty where there is no one address. */
   readonly endpoint: string;
   /** The environment variable in which its users keep their key by custom, or undefined where there is none. */
@@ -178,6 +178,17 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     streamUsage: true,
     capabilities: [...geminiModels, ...all(["user"], "mapped", "a label, where it fits one")],
     modelPatterns: [],
+  },
+  cohere: {
+    dialect: "cohere",
+    endpoint: "https://api.cohere.com",
+    keyVariable: "CO_API_KEY",
+    ...bearer,
+    maxTokensField: "max_tokens",
+    developerRole: false,
+    streamUsage: true,
+    capabilities: [...oneAnswer, ...all(["logit_bias"], "unsupported", "the API has no such parameter")],
+    modelPatterns: ["command-*", "c4ai-*"],
   },
   compatible: {
     ...compatible,

@@ -222,6 +222,12 @@ describe("compilePolicy", () => {
     }
   });
 
+  it("hands what is said of models to the dialect", async () => {
+    const { request } = await compiled("{cohere: {models: [{pattern: m, thinking: false}]}, credential: {header: {secret: {env: THERE}}}}");
+    expect(request).toMatchObject({ origin: "https://api.cohere.com", path: "/v2/chat" });
+    expect(request?.headers.slice(-2)).toEqual(["authorization", "Bearer s3cret"]);
+  });
+
   it.each([
     [
       '{bedrock: {region: eu-west-1, api: BEDROCK_API_INVOKE_MESSAGES, guardrail: {identifier: g, version: "1"}}}',

@@ -28,6 +28,7 @@ import type { Call, Filter, Policy, Secret } from "../call.ts";
 import { anthropicClient } from "../dialects/anthropic/anthropic.ts";
 import { bedrockClient, invokeClient } from "../dialects/bedrock/bedrock.ts";
 import { type Capability, withCapabilities } from "../dialects/capabilities.ts";
+import { cohereClient } from "../dialects/cohere/cohere.ts";
 import type { ClientHalf } from "../dialects/dialect.ts";
 import { geminiClient, projectOrigin } from "../dialects/gemini/gemini.ts";
 import { huggingFaceClient } from "../dialects/huggingface/huggingface.ts";
@@ -237,6 +238,10 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
     case "bedrock": {
       const client = bedrockWith(dialect.value, refuse);
       if (client === undefined) return undefined;
+      return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
+    }
+    case "cohere": {
+      const client = cohereClient({ models: dialect.value.models });
       return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
     }
   }

@@ -40,6 +40,8 @@ interface ExpectedChat {
   readonly texts?: readonly string[];
   readonly finish_reasons?: readonly (string | null)[];
   readonly reasoning_text?: string;
+  /** What the model says before tool calls in a place of its own, which is thinking here. */
+  readonly tool_plan?: string;
   readonly refusal?: string;
   readonly citations?: number;
   readonly tool_calls: readonly ExpectedCall[];
@@ -79,7 +81,8 @@ function chatDifferences(expected: ExpectedChat, got: Outcome, lenience: Lenienc
   expected.finish_reasons?.forEach((reason, index) => {
     compare(`finish reason of choice ${index}`, reason, finishOf(choices.find((choice) => choice.index === index)));
   });
-  if (lenience.reasoning !== true) compare("thinking", expected.reasoning_text ?? "", joined(first, "reasoning"));
+  if (lenience.reasoning !== true)
+    compare("thinking", (expected.reasoning_text ?? "") + (expected.tool_plan ?? ""), joined(first, "reasoning"));
   compare("refusal", expected.refusal ?? "", joined(first, "refusal"));
   if (expected.citations !== undefined) compare("citations", expected.citations, first?.citations.length ?? 0);
   found.push(...callDifferences(expected.tool_calls, first));

@@ -281,7 +281,8 @@ export function differences(expect: RecordedMeaning, meaning: Meaning, carries: 
     // Where the format has no place of its own for a refusal's words, they are its text: nothing that was said may be lost.
     compare("text and refusal", (texts[0] ?? "") + refusal, fill(meaning.texts, "").join(""));
   }
-  compare("reasoning", expected.reasoning_text ?? "", meaning.reasoning);
+  // What stands in a place of its own before tool calls is thinking, too.
+  compare("reasoning", (expected.reasoning_text ?? "") + (expected.tool_plan ?? ""), meaning.reasoning);
 
   const calls: Json[] = expected.tool_calls;
   compare(

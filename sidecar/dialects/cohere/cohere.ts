@@ -1,0 +1,14 @@
+/**
+ * The Cohere dialect: version 2 of the chat API (https://docs.cohere.com/reference/chat), as providers speak it.
+ *
+ * Reading order: `writeRequest` and `writeMessages` are the way in, `readAnswer` the way back, `readFault` what happens instead.
+ */
+import type { ClientHalf } from "../dialect.ts";
+import { readAnswer } from "./readAnswer.ts";
+import { readFault } from "./readFault.ts";
+import { type CohereOptions, requestWriter } from "./writeRequest.ts";
+
+/** The half that a provider uses, for one endpoint. */
+export function cohereClient(options: CohereOptions): ClientHalf {
+  return Object.freeze({ dialect: "cohere", writeRequest: requestWriter(options), readAnswer, readFault });
+}
