@@ -178,11 +178,12 @@ const modelsByApi: Readonly<Record<string, string>> = {
   "tgi.generate": "tgi",
   "llama2.raw": "raw",
   "bedrock.invoke-llama": "completed",
+  "cohere.chat": "coh",
 };
 
 /** The folders by who answers. Of one grammar: whose it is first, then who borrowed it. */
 const borrowed = ["openai-compatible", "azure", "huggingface", "mistral", "ollama", "tgi", "vllm"];
-const folders = ["openai", ...borrowed, "anthropic", "bedrock", "gemini", "vertex", "llama"];
+const folders = ["openai", ...borrowed, "anthropic", "bedrock", "gemini", "vertex", "llama", "cohere"];
 const recordings = readRecordings(folders, Object.keys(modelsByApi)).map(ended);
 
 /** Counted for the table at the end. */
@@ -191,7 +192,7 @@ const tally = new Map<string, { run: number; passed: number; partly: Map<string,
 beforeAll(async () => {
   replay = await startReplay();
   house = await startTestSidecar(
-    policyFor(replay.origin, { more: bedrockPolicy() + geminiPolicy() + openModelPolicy() }),
+    policyFor(replay.origin, { more: bedrockPolicy() + geminiPolicy() + openModelPolicy() + coherePolicy() }),
     { open: "a", ant: "b", id: "c", secret: "d", gem: "e" },
     { logLevel: "silent" },
   );
@@ -433,6 +434,24 @@ spec:
 `;
 }
 
+function coherePolicy(): string {
+  return `---
+apiVersion: outrigger.dev/v1alpha1
+kind: Provider
+metadata: {name: coh-provider}
+spec:
+  cohere: {}
+  endpoint: ${replay.origin}
+  credential: {header: {secret: {file: SECRETS/open}}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: coh-route}
+spec:
+  match: {models: [coh]}
+  targets: [{provider: coh-provider, model: upstream-model}]
+`;
+}
 function geminiPolicy(): string {
   return `---
 apiVersion: outrigger.dev/v1alpha1
