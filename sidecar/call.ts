@@ -256,6 +256,8 @@ export interface UpstreamRequest {
 
 /** What an upstream tells of the answer to one request. After `end` or `error` nothing more comes. */
 export interface UpstreamHandler {
+  /** The request has a connection and is being written. Until then it waits for one. */
+  begun(): void;
   /** Whether more bytes are wanted now. If not, those that come are still handed on, and no more are read until `resume`. */
   readonly wanting: boolean;
   /** The status line and headers came. Names in lower case; of repeated headers the last. */

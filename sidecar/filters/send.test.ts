@@ -76,10 +76,11 @@ function playedProvider(client: ClientHalf = plainDialect(), changes: Partial<Pr
       return { pause: () => played.log.push("pause"), resume: () => played.log.push("resume"), abort: () => played.log.push("abort") };
     },
   };
-  const start = (call: Call = makeCall(), routeTimeoutMs?: number) => {
+  const start = (call: Call = makeCall(), routeTimeoutMs?: number, connected = true) => {
     const answer = send(wire, parts, routeTimeoutMs)(call)[Symbol.asyncIterator]();
     const { handler } = played;
     if (handler === undefined) throw new Error("nothing was sent");
+    if (connected) handler.begun();
     return { answer, handler, iterable: { [Symbol.asyncIterator]: () => answer } };
   };
   return { clock, played, start, wire, parts };
@@ -302,6 +303,37 @@ describe("send", () => {
     const second = answer.next();
     clock.advance(1_000);
     await expect(second).rejects.toMatchObject({ reason: FaultReason.PROVIDER_TIMEOUT, message: expect.stringContaining("no content") });
+  });
+
+  it("tells a provider that was never asked, for want of a connection, from a silent one", async () => {
+    const waiting = playedProvider();
+    const { iterable } = waiting.start(makeCall(), undefined, false);
+    waiting.clock.advance(60_000);
+    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.PROVIDER_UNAVAILABLE, facts: { connections_max: "4" } });
+
+    const late = playedProvider();
+    const { handler, answer } = late.start(makeCall(), undefined, false);
+    late.clock.advance(59_000);
+    handler.begun();
+    late.clock.advance(59_000);
+    handler.head(200, headers);
+    const next = answer.next();
+    handler.data(bytes("late"));
+    expect(texts([(await next).value])).toEqual(["late"]);
+  });
+
+  it("turns a mistake in reading a refusal into a fault", async () => {
+    const client = plainDialect();
+    const { start } = playedProvider({
+      ...client,
+      readFault: () => {
+        throw new TypeError("a mistake of ours");
+      },
+    });
+    const { handler, iterable } = start();
+    handler.head(500, headers);
+    handler.error(new Error("reset"), true);
+    expect(await faultOf(iterable)).toMatchObject({ reason: FaultReason.INTERNAL });
   });
 
   it("notices silence in the middle of an answer, but not while the caller is the slow one", async () => {

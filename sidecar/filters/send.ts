@@ -103,6 +103,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   #reject: ((fault: Fault) => void) | undefined;
   #contentAtMs: number;
   #sawContent = false;
+  #begun = false;
   #stopWatch: () => void = nothing;
 
   constructor(wire: ProviderWire, parts: SendParts, call: Call, written: WrittenRequest, callTimeoutMs: number) {
@@ -174,6 +175,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     this.#exchange.abort();
     this.#wakeUp();
     return Promise.resolve(done);
+  }
+
+  begun(): void {
+    this.#begun = true;
+    // The provider is not silent before it is asked.
+    this.#contentAtMs = this.#parts.clock.monotonicMs();
   }
 
   head(status: number, headers: UpstreamHeaders): void {
@@ -311,9 +318,16 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       const silentUntilMs = this.#paused ? Number.POSITIVE_INFINITY : this.#contentAtMs + silenceMaxMs;
       if (nowMs >= this.#endsAtMs) this.#timeOut(`The provider ${name} did not complete its answer in time.`);
       else if (nowMs < silentUntilMs) this.#watch(Math.min(this.#endsAtMs, silentUntilMs, nowMs + silenceMaxMs) - nowMs);
+      else if (!this.#begun) this.#fail(this.#noConnection(silenceMaxMs));
       else if (this.#sawContent) this.#timeOut(`The provider ${name} was silent for ${silenceMaxMs} ms in the middle of its answer.`);
       else this.#timeOut(`The provider ${name} sent no content within ${silenceMaxMs} ms.`);
     });
+  }
+
+  #noConnection(waitedMs: number): Fault {
+    const { name, connections } = this.#wire;
+    const message = `No connection to the provider ${name} was free or could be made within ${waitedMs} ms; there may be ${connections} at once.`;
+    return new Fault(FaultReason.PROVIDER_UNAVAILABLE, message, { facts: { provider: name, connections_max: String(connections) } });
   }
 
   #timeOut(message: string): void {
@@ -331,12 +345,17 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   }
 
   #refusal(refused: { readonly status: number; readonly headers: UpstreamHeaders; readonly pieces: Uint8Array[] }): Fault {
-    return this.#wire.client.readFault({
-      status: refused.status,
-      header: (name) => refused.headers.get(name),
-      body: Buffer.concat(refused.pieces),
-      nowMs: this.#parts.clock.wallMs(),
-    });
+    try {
+      return this.#wire.client.readFault({
+        status: refused.status,
+        header: (name) => refused.headers.get(name),
+        body: Buffer.concat(refused.pieces),
+        nowMs: this.#parts.clock.wallMs(),
+      });
+    } catch (caught) {
+      // What is called by the wire must not throw into it.
+      return toFault(caught);
+    }
   }
 
   /** Batches that came before the failure are still given; then the fault is thrown. */

@@ -33,6 +33,7 @@ function listen() {
   });
   const handler: UpstreamHandler = {
     wanting: true,
+    begun() {},
     head(status, headers) {
       heard.status = status;
       heard.header = headers.get("x-test");
@@ -160,6 +161,7 @@ describe("the upstream", () => {
     await new Promise<void>((resolve) => {
       opened().send(requestTo(server.origin), {
         wanting: true,
+        begun() {},
         head: (status) => heard.push(String(status)),
         data: (bytes) => heard.push(Buffer.from(bytes).toString()),
         end: () => resolve(),
@@ -178,6 +180,7 @@ describe("the upstream", () => {
     await new Promise<void>((resolve) => {
       opened().send(requestTo(server.origin), {
         wanting: true,
+        begun() {},
         head: (status) => heard.push(String(status)),
         data: (bytes) => heard.push(Buffer.from(bytes).toString()),
         end: () => heard.push("end"),

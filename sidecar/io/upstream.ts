@@ -105,6 +105,7 @@ class Exchange implements UpstreamExchange, Dispatcher.DispatchHandler {
       return;
     }
     this.#controller = controller;
+    this.#handler.begun();
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[] | undefined>): void {
