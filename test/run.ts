@@ -170,7 +170,8 @@ function countTests(modules: readonly TestModule[], errorCount: number): void {
   if (errorCount > 0) closing.push(`failed: ${errorCount} errors outside any test`);
   tally.failed += errorCount;
   for (const [why, count] of skips) closing.push(count === 1 ? why : `${why} (${count} tests)`);
-  if (tally.passed + tally.failed === 0) {
+  // A runner that found nothing to run must not look like one that found nothing wrong.
+  if (!modules.some((module) => [...module.children.allTests()].length > 0)) {
     tally.failed++;
     closing.push("failed: no test ran");
   }
