@@ -16,6 +16,9 @@ export interface ChildSettings {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+// No measurement takes longer.
+const REPLY_MS = 60_000;
+
 /** A running process. */
 export class Child {
   readonly pid: number;
@@ -47,13 +50,15 @@ export class Child {
     return this.#exited;
   }
 
-  /** The next message that the process sends, or the reply to a question. Fails if the process ends before. */
+  /** The next message that the process sends, or the reply to a question. Fails if the process ends before, or takes a minute. */
   async reply<Reply>(question?: object): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const onExit = (code: number | null) => reject(new Error(`${this.#name} ended with code ${code}: ${this.#lastWords()}`));
       if (this.#exited) return onExit(this.#process.exitCode);
+      const timer = setTimeout(() => reject(new Error(`${this.#name} did not answer for a minute: ${this.#lastWords()}`)), REPLY_MS);
       this.#process.once("exit", onExit);
       this.#process.once("message", (message) => {
+        clearTimeout(timer);
         this.#process.off("exit", onExit);
         resolve(message as Reply);
       });

@@ -22,12 +22,17 @@ import { installPortkey, nginxVersion, PORTKEY_VERSION } from "./subjects/start.
 import type { Footprint } from "./targets.ts";
 import { verdicts } from "./targets.ts";
 
-/** Lengths of a full run; some 10,000 calls a window at saturation, some 2,000 samples a row at fixed rates over all rounds. */
-const FULL: Lengths = { warmMs: 250, windowMs: 1000, pacedWindowMs: 2000, rateWindowMs: 2000 };
+/** Lengths of a full run; some 10,000 calls a window at saturation, some 4,500 samples a row at 1,000 calls a second over all rounds. */
+const FULL: Lengths = { warmMs: 200, windowMs: 800, pacedWindowMs: 1500, rateWindowMs: 1500 };
 const QUICK: Lengths = { warmMs: 150, windowMs: 400, pacedWindowMs: 1000, rateWindowMs: 1000 };
-// V8 compiles what is hot within the first thousands of calls.
-const WARM_UP: Lengths = { warmMs: 0, windowMs: 700, pacedWindowMs: 700, rateWindowMs: 300 };
+// Every row runs for a moment before anything counts, and the first row of every process for long: on one core V8 needs some 50,000 calls
+// until everything hot is compiled, since it compiles on the same core.
+const WARM_UP: Lengths = { warmMs: 0, windowMs: 400, pacedWindowMs: 400, rateWindowMs: 300 };
+const WARM_UP_FIRST: Lengths = { ...WARM_UP, windowMs: 5000 };
+const WARM_UP_FIRST_QUICK: Lengths = { ...WARM_UP, windowMs: 3000 };
 const STARTS = 3;
+/** Measurements that others disturbed and that are repeated, at most: a minute's worth. */
+let repeatsLeft = 40;
 /** Rows that others' generators load too. */
 const CROSS_CHECKED = ["unary/nginx/openai/h1", "unary/outrigger/openai/h1", "unary/nginx/openai/h2", "unary/outrigger/grpc/h2"];
 const crossChecks: string[][] = [];
@@ -92,6 +97,10 @@ const bench = await Bench.start({
   built: options.profile ? join(import.meta.dirname, "subjects") : buildSubjects(root, join(folder, "built")),
   builtBefore: options.before === undefined ? undefined : buildSubjects(resolve(options.before), join(folder, "built-before")),
 });
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // Nothing that was started may outlive the bench.
+  process.on(signal, () => bench.stop().then(() => process.exit(1)));
+}
 try {
   if (options.profile) await profileRows(bench, rows, root, join(import.meta.dirname, "results"));
   else await compare();
@@ -108,15 +117,18 @@ async function compare(): Promise<void> {
   for (const key of options.before === undefined ? keys : keys.filter((key) => rows.some(({ subject }) => subject === key))) {
     try {
       footprints.set(key, await footprint(key));
+      // Rows of ours start processes of their own.
+      if (key !== "nginx" && key !== "portkey") await bench.stopSubject(key);
     } catch (error) {
       missing.push(`${key} could not be started: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  const running = rows.filter((row) => bench.subjects.has(row.subject));
+  const running = rows.filter(({ subject }) => subject === "direct" || footprints.has(subject));
   progress(`warming up ${running.length} rows`);
   const results: { row: Row; rounds: Measured[] }[] = [];
   for (const row of running) {
-    const { calls, events, reasons } = await measured(row, WARM_UP, 0, []);
+    const warmUp = !(await bench.startFor(row)) ? WARM_UP : options.quick ? WARM_UP_FIRST_QUICK : WARM_UP_FIRST;
+    const { calls, events, reasons } = await measured(row, warmUp, 0, []);
     if (calls + events > 0) results.push({ row, rounds: [] });
     else missing.push(`${row.id} gave no answer: ${reasons[0] ?? "none came"}`);
   }
@@ -153,7 +165,11 @@ async function measured(row: Row, with_: Lengths, round: number, results: readon
     const saturated = results.find((result) => result.row.id === load.of);
     ratePerS = load.ratePerS === "half" ? (saturated === undefined ? 500 : spread(unitsPerS(saturated)).median / 2) : load.ratePerS;
   }
-  return bench.measure(row, ratePerS, round, with_);
+  // Repeating a warm-up would be in vain, and repeating everything on a busy machine would never end.
+  const repeats = round > 0 && repeatsLeft > 0;
+  const found = await bench.measure(row, ratePerS, round, with_, repeats ? undefined : 1);
+  repeatsLeft -= found.repeats;
+  return found;
 }
 
 /** Starts a subject several times, and takes its memory before it has done any work. */
@@ -162,7 +178,7 @@ async function footprint(key: SubjectKey): Promise<Footprint> {
   const startMs: number[] = [];
   for (let i = 0; i < (options.quick ? 1 : STARTS); i++) {
     progress(`starting ${key}`);
-    startMs.push(await bench.startSubject(key, i));
+    startMs.push(await bench.startSubject(key));
   }
   const idleBytes = bench.resident(key);
   if (!withMemory) {
@@ -240,7 +256,7 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
         startedAt,
         tookS: (Date.now() - startedAt.getTime()) / 1000,
         machine: { cpu: cpus()[0]?.model, cores, kernel: release(), node: process.versions.node },
-        versions: Object.fromEntries([...bench.subjects].map(([key, { version }]) => [key, version])),
+        versions: Object.fromEntries([...bench.subjects.values()].map(({ key, version }) => [key, version])),
         commit: spawnSync("git", ["rev-parse", "HEAD"], { cwd: root, encoding: "utf8" }).stdout?.trim(),
         package: JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version,
         options,

@@ -42,6 +42,8 @@ export interface Measured extends JobResult {
   readonly ratePerS: number;
   /** Whether other processes took more than a tenth of the subject's core in every attempt. */
   readonly disturbed: boolean;
+  /** How often it was repeated for that. */
+  readonly repeats: number;
 }
 
 // Time of other processes on the subject's core, as a share of the window, beyond which a measurement is repeated; and how often.
@@ -50,15 +52,17 @@ const ATTEMPTS_MAX = 3;
 
 /** A run's processes. */
 export class Bench {
-  readonly subjects = new Map<SubjectKey, Subject>();
+  /** By the name of the instance, see `instanceOf`. */
+  readonly subjects = new Map<string, Subject>();
   /** What turned out wrong: figures beside such a line are not to be believed. */
   readonly problems: string[] = [];
   readonly #bed: Bed;
   readonly #provider: Child;
   readonly #load: Child;
   readonly #providerPort: number;
-  /** Complete answers by subject, to be compared with its log. */
-  readonly #answered = new Map<SubjectKey, number>();
+  #starts = 0;
+  /** Complete answers by instance, to be compared with its log. */
+  readonly #answered = new Map<string, number>();
 
   static async start(bed: Bed): Promise<Bench> {
     mkdirSync(bed.folder, { recursive: true });
@@ -86,29 +90,36 @@ export class Bench {
     this.subjects.set("direct", direct(providerPort, provider));
   }
 
-  /** Starts a subject. Returns how long it took from its spawn to its first answer, in milliseconds. */
-  async startSubject(key: Exclude<SubjectKey, "direct">, attempt: number): Promise<number> {
-    await this.stopSubject(key);
+  /** Starts an instance of a subject. Returns how long it took from its spawn to its first answer, in milliseconds. */
+  async startSubject(key: Exclude<SubjectKey, "direct">, name: string = key): Promise<number> {
+    await this.stopSubject(name);
     const startedMs = performance.now();
     const subject = await startSubject(key, {
-      folder: join(this.#bed.folder, `${key}-${attempt}`),
+      folder: join(this.#bed.folder, `${name.replace(" ", "-")}-${this.#starts++}`),
       core: this.#bed.subjectCore,
       providerPort: this.#providerPort,
       portkey: this.#bed.portkey,
       built: this.#bed.built,
       builtBefore: this.#bed.builtBefore,
     });
-    this.subjects.set(key, subject);
+    this.subjects.set(name, subject);
     const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };
     const door = key === "connect-node" ? "connect-json" : "openai";
     await checkAnswer(door, asked, withHeaders(wireOf(door, asked), subject.headers), subject.port.http1);
-    this.#answered.set(key, 1);
+    this.#answered.set(name, 1);
     return performance.now() - startedMs;
   }
 
-  async stopSubject(key: SubjectKey): Promise<void> {
-    await this.subjects.get(key)?.stop();
-    this.subjects.delete(key);
+  /** Starts what a row measures. Returns false if it runs already. */
+  async startFor(row: Row): Promise<boolean> {
+    if (row.subject === "direct" || this.subjects.has(instanceOf(row))) return false;
+    await this.startSubject(row.subject, instanceOf(row));
+    return true;
+  }
+
+  async stopSubject(name: string): Promise<void> {
+    await this.subjects.get(name)?.stop();
+    this.subjects.delete(name);
   }
 
   /** Measures a row once; again, up to so many attempts, if others disturbed it. */
@@ -116,7 +127,9 @@ export class Bench {
     const subject = this.#subject(row);
     let best: JobResult | undefined;
     let wrong: readonly string[] = [];
+    let repeats = -1;
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      repeats++;
       const { result, problems } = await this.#once(row, subject, ratePerS, seed, lengths);
       if (best === undefined || result.otherUs + result.stolenUs < best.otherUs + best.stolenUs) {
         best = result;
@@ -127,7 +140,7 @@ export class Bench {
     }
     if (best === undefined) throw new Error("nothing was measured");
     for (const what of wrong) this.problems.push(`${row.id}: ${what}`);
-    return { ...best, ratePerS, disturbed: subject.key !== "direct" && isDisturbed(best) };
+    return { ...best, ratePerS, disturbed: subject.key !== "direct" && isDisturbed(best), repeats };
   }
 
   async #once(
@@ -161,7 +174,7 @@ export class Bench {
     const checks = this.#check(row, subject, job.warmMs + job.windowMs / 2);
     const [result, failedCheck] = await Promise.all([running, checks]);
     const after = await this.#provider.reply<ProviderCounts>({});
-    this.#answered.set(subject.key, (this.#answered.get(subject.key) ?? 0) + result.callsAll + 1);
+    this.#counted(row, result.callsAll + 1);
     const problems = compared(row, subject, result, after.requests - before.requests, connections * streams);
     if (subject.exchangesKeys && after.withProviderKey - before.withProviderKey !== after.requests - before.requests) {
       problems.push("the provider was not shown its key");
@@ -188,10 +201,10 @@ export class Bench {
   async compareLogs(): Promise<void> {
     // Logs are written in pieces, every second at the latest.
     await new Promise((resolve) => setTimeout(resolve, 1500));
-    for (const [key, subject] of this.subjects) {
+    for (const [name, subject] of this.subjects) {
       const lines = subject.logged();
-      const answered = this.#answered.get(key) ?? 0;
-      if (lines !== undefined && lines < answered) this.problems.push(`${key}: ${answered} answers, but ${lines} lines in its log`);
+      const answered = this.#answered.get(name) ?? 0;
+      if (lines !== undefined && lines < answered) this.problems.push(`${name}: ${answered} answers, but ${lines} lines in its log`);
     }
   }
 
@@ -223,7 +236,7 @@ export class Bench {
     const asked = (await this.#provider.reply<ProviderCounts>({})).requests - before.requests;
     if (asked < found.calls)
       this.problems.push(`${row.id}: ${found.tool} counted ${found.calls} answers, but the provider was asked ${asked} times`);
-    this.#answered.set(subject.key, (this.#answered.get(subject.key) ?? 0) + found.calls);
+    this.#counted(row, found.calls);
     return found;
   }
 
@@ -242,19 +255,25 @@ export class Bench {
     return undefined;
   }
 
+  /** Resident memory of a subject, in bytes: of the instance that has most, if there are several. */
   resident(key: SubjectKey): number | undefined {
-    const subject = this.subjects.get(key);
-    return subject === undefined ? undefined : residentBytes(subject.pids());
+    const found = [...this.subjects.values()].filter((subject) => subject.key === key);
+    return found.length === 0 ? undefined : Math.max(...found.map((subject) => residentBytes(subject.pids())));
+  }
+
+  #counted(row: Row, answers: number): void {
+    const name = instanceOf(row);
+    this.#answered.set(name, (this.#answered.get(name) ?? 0) + answers);
   }
 
   #subject(row: Row): Subject {
-    const subject = this.subjects.get(row.subject);
-    if (subject === undefined) throw new Error(`${row.subject} does not run`);
+    const subject = this.subjects.get(instanceOf(row));
+    if (subject === undefined) throw new Error(`${instanceOf(row)} does not run`);
     return subject;
   }
 
   async stop(): Promise<void> {
-    for (const key of [...this.subjects.keys()]) await this.stopSubject(key);
+    for (const name of [...this.subjects.keys()]) await this.stopSubject(name);
     await this.#load.stop();
     await this.#provider.stop();
   }
@@ -273,6 +292,14 @@ function compared(row: Row, subject: Subject, result: JobResult, asked: number, 
   if (result.bytesMax - result.bytesMin > 64 + result.bytesMax / 50)
     problems.push(`answers of ${result.bytesMin} to ${result.bytesMax} bytes`);
   return problems;
+}
+
+/**
+ * The process that serves a row. Subjects of ours have one for each door: a pod's sidecar serves one application with one SDK, and code
+ * that has seen all doors is slower for each.
+ */
+function instanceOf({ subject, door }: Row): string {
+  return subject === "outrigger" || subject === "before" || subject === "connect-node" ? `${subject} ${door}` : subject;
 }
 
 function isDisturbed(result: JobResult): boolean {

@@ -16,11 +16,11 @@ const PARTS_SHOWN = 15;
 /** Profiles the sidecar under each of its rows, prints where the time goes, and leaves the profiles in `folder` for browsers to open. */
 export async function profileRows(bench: Bench, rows: readonly Row[], root: string, folder: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
-  let attempt = 0;
   for (const row of rows.filter(({ subject }) => subject === "outrigger")) {
     // A process of its own for each row, so that nothing is compiled for another row's calls.
-    await bench.startSubject("outrigger", attempt++);
-    const child = bench.subjects.get("outrigger")?.child;
+    const name = `outrigger ${row.door}`;
+    await bench.startSubject("outrigger", name);
+    const child = bench.subjects.get(name)?.child;
     if (child === undefined) throw new Error("the sidecar does not run");
     const ratePerS = row.load.kind === "rate" ? (row.load.ratePerS === "half" ? 2000 : row.load.ratePerS) : 0;
     await bench.measure(row, ratePerS, 1, WARM_UP, 1);

@@ -52,11 +52,11 @@ export const ROWS: readonly Row[] = [
     ["outrigger", "openai", 1, "unary/nginx/openai/h1", true],
     ["outrigger", "grpc", 2, "unary/nginx/openai/h2", true],
     ["outrigger", "connect-json", 1, "unary/nginx/openai/h1", true],
-    ["outrigger", "connect-proto", 1, "unary/nginx/openai/h1", true],
+    ["outrigger", "connect-proto", 1, "unary/nginx/openai/h1", false],
     ["outrigger", "grpc-web", 1, "unary/nginx/openai/h1", false],
     ["connect-node", "grpc", 2, "unary/nginx/openai/h2", true],
-    ["connect-node", "connect-json", 1, "unary/nginx/openai/h1", true],
-    ["connect-node", "connect-proto", 1, "unary/nginx/openai/h1", true],
+    ["connect-node", "connect-json", 1, "unary/nginx/openai/h1", false],
+    ["connect-node", "connect-proto", 1, "unary/nginx/openai/h1", false],
     ["portkey", "openai", 1, "unary/nginx/openai/h1", true],
   ]),
   ...saturated("prompt", { answer: "unary", promptBytes: 16_000, family: GPT }, [
@@ -77,8 +77,8 @@ export const ROWS: readonly Row[] = [
     ["portkey", "openai", 1, "burst/nginx/openai/h1", true],
   ]),
   ...saturated("burst", { answer: "burst", promptBytes: 600, family: CLAUDE }, [
-    ["nginx", "anthropic", 1, undefined, true],
-    ["outrigger", "anthropic", 1, "burst/nginx/anthropic/h1", true],
+    ["nginx", "anthropic", 1, undefined, false],
+    ["outrigger", "anthropic", 1, "burst/nginx/anthropic/h1", false],
   ]),
   ...paced({ answer: 20, promptBytes: 600, family: GPT }, [
     ["direct", "openai", 1, undefined],
