@@ -22,8 +22,8 @@ import {
 } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { decodeJson, JsonError, type JsonObject, JsonPlace, parseObject } from "../../framing/json.ts";
 import type { ReadRequest } from "../dialect.ts";
+import { Field } from "../field.ts";
 import { extraPath } from "./extraPath.ts";
-import { Field } from "./field.ts";
 import { readSeal } from "./seal.ts";
 
 /** Reads a request body, and the header by which its beta features are asked for. */

@@ -2,8 +2,8 @@
  * A value in a request that comes from outside, with its place: what it must be is said where it is read, and a value that is
  * something else is refused with its path, what was seen and what was expected.
  */
-import { Fault, FaultReason } from "../../../proto/fault.ts";
-import { isObject, type JsonObject, type JsonPlace } from "../../framing/json.ts";
+import { Fault, FaultReason } from "../../proto/fault.ts";
+import { isObject, type JsonObject, type JsonPlace } from "../framing/json.ts";
 
 /** One value of a request. */
 export class Field {
