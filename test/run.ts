@@ -12,6 +12,9 @@ import { join, relative } from "node:path";
 import type { Reporter, TestModule } from "vitest/node";
 import { startVitest } from "vitest/node";
 import { chromiumPath } from "./kit/chromium.ts";
+import { recordingsFolder } from "./kit/recordings.ts";
+import { recordedCases, recordingTable } from "./kit/recordingTable.ts";
+import { testsOf, unread } from "./kit/unread.ts";
 
 const root = join(import.meta.dirname, "..");
 const words = process.argv.slice(2);
@@ -174,6 +177,12 @@ function countTests(modules: readonly TestModule[], errorCount: number): void {
   if (!modules.some((module) => [...module.children.allTests()].length > 0)) {
     tally.failed++;
     closing.push("failed: no test ran");
+  }
+  const folder = recordingsFolder();
+  if (folder !== undefined && only.length === 0) {
+    const { text, wrong } = recordingTable(recordedCases(folder), modules.flatMap(testsOf), unread);
+    closing.push(`recorded cases by provider and kind:\n${text}`, ...wrong.map((line) => `failed: ${line}`));
+    tally.failed += wrong.length;
   }
   if (!long) closing.push("not run: suites that take longer (npm run test:long)");
 }
