@@ -26,9 +26,10 @@ import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.t
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { answerToolName, toolNames } from "../toolNames.ts";
 import { finishReasonOf } from "./finishReasons.ts";
+import { anthropicNames } from "./names.ts";
 import { faultInAnswer } from "./readFault.ts";
-import { answerToolName, toolNames } from "./toolNames.ts";
 import { UsageReader } from "./usage.ts";
 
 /** Begins to read an answer. */
@@ -55,8 +56,8 @@ class Reading {
 
   constructor(input: AnswerInput) {
     this.#input = input;
-    this.#callers = toolNames(input.request).callers;
-    this.#answerTool = answerToolName(input.request);
+    this.#callers = toolNames(input.request, anthropicNames).callers;
+    this.#answerTool = answerToolName(input.request, anthropicNames);
   }
 
   get begun(): boolean {

@@ -9,10 +9,11 @@ import { type ChatRequest, type Extra, type JsonSchemaFormat, ToolMode } from ".
 import { JsonError, type JsonValue, memberSpans, parseObject, RawJson, stringify } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { Report } from "../report.ts";
+import { answerToolName, type ToolNames, toolNames } from "../toolNames.ts";
 import { closedSchema } from "./closedSchema.ts";
 import { ExtraMembers } from "./extraMembers.ts";
 import { type AnthropicModel, type AnthropicModelRow, modelTable } from "./models.ts";
-import { answerToolName, type ToolNames, toolNames } from "./toolNames.ts";
+import { anthropicNames } from "./names.ts";
 import { writeCacheMarker } from "./writeCacheMarker.ts";
 import { writeTurns } from "./writeTurns.ts";
 
@@ -134,7 +135,7 @@ class RequestBody {
     this.#report = new Report(input.model, input.dropUnsupported);
     this.#traits = traits;
     this.#options = options;
-    this.#names = toolNames(input.request);
+    this.#names = toolNames(input.request, anthropicNames);
     this.#extras = new ExtraMembers(input.request.extras, this.#report);
   }
 
@@ -199,7 +200,7 @@ class RequestBody {
     const format = this.#request.responseFormat?.format;
     if (format?.case !== "jsonSchema") return undefined;
     const schema = this.#schema(format.value.schemaJson, "response_format.json_schema.schema");
-    const name = answerToolName(this.#request);
+    const name = answerToolName(this.#request, anthropicNames);
     if (this.#traits.jsonSchema === "tool" && name !== undefined) return { tool: { name, format: format.value } };
     const { text, removed } = closedSchema(schema);
     if (removed.length > 0) {

@@ -9,8 +9,8 @@
 import { type ChatRequest, type Media, type Message, type Part, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import type { ToolNames } from "../toolNames.ts";
 import type { ExtraMembers } from "./extraMembers.ts";
-import type { ToolNames } from "./toolNames.ts";
 import { writeCacheMarker } from "./writeCacheMarker.ts";
 
 /** One turn. */

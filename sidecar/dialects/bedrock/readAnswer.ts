@@ -22,10 +22,10 @@ import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.t
 import { EventStreamReader } from "../../framing/eventStream.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { answerToolName, strictNames, toolNames } from "../toolNames.ts";
 import { finishReasonOf } from "./finishReasons.ts";
 import { eventOf, faultOfBytes, incomplete, invalid, textOf } from "./frames.ts";
 import { faultInBody } from "./readFault.ts";
-import { type ToolNames, toolNames } from "./toolNames.ts";
 import { readUsage } from "./usage.ts";
 
 /** Begins to read an answer. */
@@ -36,7 +36,8 @@ export function readAnswer(input: AnswerInput): AnswerReader {
 /** What is known of an answer so far, whichever form it comes in. */
 class Reading {
   readonly #input: AnswerInput;
-  readonly #names: ToolNames;
+  readonly #callers: ReadonlyMap<string, string>;
+  readonly #answerTool: string | undefined;
   #toolCalls = 0;
   #reasoningBlocks = 0;
   #answeredByTool = false;
@@ -45,7 +46,8 @@ class Reading {
 
   constructor(input: AnswerInput) {
     this.#input = input;
-    this.#names = toolNames(input.request);
+    this.#callers = toolNames(input.request, strictNames).callers;
+    this.#answerTool = answerToolName(input.request, strictNames);
   }
 
   start(): ChatEvent {
@@ -55,7 +57,7 @@ class Reading {
 
   /** Whether calls of this tool are the answer's text. */
   isAnswerTool(name: string): boolean {
-    return name === this.#names.answerTool;
+    return name === this.#answerTool;
   }
 
   /** A tool call begins; returns its number and its first event. */
@@ -64,7 +66,7 @@ class Reading {
     if (name === "") throw invalid("a tool call without a name");
     const index = this.#toolCalls++;
     const id = textMember(block, "toolUseId") || this.#input.newId("tooluse_");
-    return { index, event: toolCallEvent(0, index, id, this.#names.restored(name), argumentsJson) };
+    return { index, event: toolCallEvent(0, index, id, this.#callers.get(name) ?? name, argumentsJson) };
   }
 
   /** The answer is given by a tool: its arguments are text, and its end is the answer's. */

@@ -8,9 +8,9 @@ import { type ChatRequest, type Extra, type JsonSchemaFormat, ToolMode } from ".
 import { JsonError, type JsonValue, parseObject, RawJson, stringify } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { Report } from "../report.ts";
+import { answerToolName, strictNames, type ToolNames, toolNames } from "../toolNames.ts";
 import { CacheMarkers } from "./cacheMarkers.ts";
 import { type BedrockModel, type BedrockModelRow, modelTable } from "./models.ts";
-import { type ToolNames, toolNames } from "./toolNames.ts";
 import type { Block } from "./writeMedia.ts";
 import { writeTurns } from "./writeTurns.ts";
 
@@ -85,7 +85,7 @@ class RequestWriter {
     this.#model = model;
     this.#options = options;
     this.#report = new Report(input.model, input.dropUnsupported);
-    this.#names = toolNames(input.request);
+    this.#names = toolNames(input.request, strictNames);
     this.#markers = new CacheMarkers(model.cache, this.#report);
   }
 
@@ -152,7 +152,7 @@ class RequestWriter {
         const blocks: (Block | RawJson)[] = [];
         blocks.push({
           toolSpec: {
-            name: this.#names.sent(tool.name),
+            name: this.#names.sent.get(tool.name) ?? tool.name,
             description: tool.description === "" ? undefined : tool.description,
             inputSchema: { json: this.#schema(tool.parametersJson, `${member}.parameters_json`) },
             strict: this.#model.strictTools ? tool.strict : undefined,
@@ -210,7 +210,7 @@ class RequestWriter {
     if (tools.length > 0 && (named !== undefined || required)) {
       if (this.#model.toolChoice === "auto") this.#report.unsupported("tool_choice", " other than auto");
       else if (named === undefined) toolChoice = { any: {} };
-      else if (this.#model.toolChoice === "tool") toolChoice = { tool: { name: this.#names.sent(named) } };
+      else if (this.#model.toolChoice === "tool") toolChoice = { tool: { name: this.#names.sent.get(named) ?? named } };
       else {
         // A model that can be made to call some tool calls this one if there is no other.
         tools = tools.filter(({ name }) => name === named);
@@ -235,7 +235,7 @@ class RequestWriter {
 
   /** The tool whose arguments are the answer. */
   #answerTool(format: JsonSchemaFormat): { readonly name: string; readonly spec: Block } {
-    const name = this.#names.answerTool ?? "json";
+    const name = answerToolName(this.#request, strictNames) ?? "json";
     const description = format.description === "" ? "Give your answer by calling this tool." : format.description;
     return { name, spec: { toolSpec: { name, description, inputSchema: { json: new RawJson(format.schemaJson) } } } };
   }

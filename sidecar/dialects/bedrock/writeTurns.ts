@@ -9,10 +9,10 @@
 import { type ChatRequest, type Message, type Part, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import type { ToolNames } from "../toolNames.ts";
 import { type CacheMarkers, isMarker } from "./cacheMarkers.ts";
 import { CallIds } from "./callIds.ts";
 import type { BedrockModel } from "./models.ts";
-import type { ToolNames } from "./toolNames.ts";
 import { type Block, MediaWriter } from "./writeMedia.ts";
 
 /** One turn. */
@@ -148,7 +148,7 @@ class TurnWriter {
           const { id, name, argumentsJson } = content.value;
           calls = true;
           blocks.push({
-            toolUse: { toolUseId: this.#ids.ofCall(id), name: this.#names.sent(name), input: argumentsObject(argumentsJson) },
+            toolUse: { toolUseId: this.#ids.ofCall(id), name: this.#names.sent.get(name) ?? name, input: argumentsObject(argumentsJson) },
           });
           this.#markers.add(blocks, part.cache, `${field}.cache`);
           break;

@@ -12,7 +12,6 @@ import { jsonText } from "../../../test/kit/jsonText.ts";
 import { cutEverywhere } from "../../../test/kit/random.ts";
 import { readPieces } from "../../../test/kit/reading.ts";
 import { cohereClient } from "./cohere.ts";
-import { toolNames } from "./toolNames.ts";
 
 const client = cohereClient({ models: [] });
 
@@ -173,17 +172,6 @@ describe("tool calls", () => {
       { request },
     );
     expect(callsOf(response).map(({ name }) => name)).toEqual(names);
-  });
-
-  it("9: any names are told apart", () => {
-    fc.assert(
-      fc.property(fc.uniqueArray(fc.string({ minLength: 1, maxLength: 70 }), { maxLength: 8 }), (names) => {
-        const { sent, callers } = toolNames(chatRequest({ tools: names.map((name) => ({ name })) }));
-        const wire = names.map((name) => sent.get(name) ?? name);
-        expect(wire.every((name) => /^[a-zA-Z0-9_-]{1,64}$/.test(name))).toBe(true);
-        expect(wire.map((name) => callers.get(name) ?? name)).toEqual(names);
-      }),
-    );
   });
 
   it("10: every choice of tools has its word, and one that cannot be met is refused", () => {

@@ -22,10 +22,10 @@ import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.t
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { strictNames, toolNames } from "../toolNames.ts";
 import { finishReasonOf } from "./finishReasons.ts";
 import { faultInAnswer } from "./readFault.ts";
 import { PLAN, THINKING } from "./seal.ts";
-import { toolNames } from "./toolNames.ts";
 import { readUsage } from "./usage.ts";
 
 /** Begins to read an answer. */
@@ -53,7 +53,7 @@ class Reading {
 
   constructor(input: AnswerInput) {
     this.#input = input;
-    this.#callers = toolNames(input.request).callers;
+    this.#callers = toolNames(input.request, strictNames).callers;
   }
 
   /** The answer begins. The API says neither which model answers nor when. */

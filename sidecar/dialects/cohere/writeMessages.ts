@@ -5,9 +5,9 @@
 import { type Media, type Message, Role, type ToolResult } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { checkJson, isObject, JsonError, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import type { ToolNames } from "../toolNames.ts";
 import type { CohereModel } from "./models.ts";
 import { PLAN, THINKING } from "./seal.ts";
-import type { ToolNames } from "./toolNames.ts";
 
 /** Writes the messages of a request. */
 export function writeMessages(messages: readonly Message[], names: ToolNames, traits: CohereModel, report: Report): JsonValue[] {

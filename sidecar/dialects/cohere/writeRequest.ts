@@ -8,8 +8,8 @@ import { type ChatRequest, ToolMode } from "../../../proto/gen/outrigger/chat/v1
 import { isObject, JsonError, type JsonObject, type JsonValue, parseObject, RawJson, stringify } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { Report } from "../report.ts";
+import { strictNames, type ToolNames, toolNames } from "../toolNames.ts";
 import { type CohereModel, type CohereModelRow, modelTable } from "./models.ts";
-import { type ToolNames, toolNames } from "./toolNames.ts";
 import { rawJson, writeMessages } from "./writeMessages.ts";
 
 /** What is particular to one endpoint. */
@@ -58,7 +58,7 @@ class RequestBody {
     this.#request = input.request;
     this.#traits = traits;
     this.#report = new Report(input.model, input.dropUnsupported);
-    this.#names = toolNames(input.request);
+    this.#names = toolNames(input.request, strictNames);
   }
 
   write(): WrittenRequest {

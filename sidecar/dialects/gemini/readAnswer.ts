@@ -24,11 +24,12 @@ import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { JsonArrayReader } from "../../framing/jsonArray.ts";
 import { type SseBlock, SseReader } from "../../framing/sse.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { toolNames } from "../toolNames.ts";
 import { finishReasonName, finishReasonOf } from "./finishReasons.ts";
+import { geminiNames } from "./names.ts";
 import { PartialArguments } from "./partialArguments.ts";
 import { faultInAnswer } from "./readFault.ts";
 import { type SealedPart, showSeal } from "./seal.ts";
-import { toolNames } from "./toolNames.ts";
 import { hasCounts, readUsage } from "./usage.ts";
 
 /** Begins to read an answer. */
@@ -201,7 +202,7 @@ class Reading {
 
   constructor(input: AnswerInput) {
     this.#input = input;
-    this.#callers = toolNames(input.request).callers;
+    this.#callers = toolNames(input.request, geminiNames).callers;
   }
 
   /** Takes in one response: the whole answer, or a chunk of it. */

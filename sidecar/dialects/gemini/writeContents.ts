@@ -8,10 +8,10 @@
 import { type ChatRequest, type Media, type Message, type Part, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import type { ToolNames } from "../toolNames.ts";
 import type { ExtraMembers } from "./extraMembers.ts";
 import type { GeminiModel } from "./models.ts";
 import { readSeal, skipSignature } from "./seal.ts";
-import type { ToolNames } from "./toolNames.ts";
 
 /** All that a request says. */
 export interface WrittenContents {

@@ -8,11 +8,12 @@ import { type ChatRequest, ToolMode } from "../../../proto/gen/outrigger/chat/v1
 import { JsonError, type JsonValue, parseObject, RawJson, stringify } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { Report } from "../report.ts";
+import { type ToolNames, toolNames } from "../toolNames.ts";
 import { type GeminiProject, modelPaths } from "./address.ts";
 import { ExtraMembers, type Members } from "./extraMembers.ts";
 import { type GeminiModel, type GeminiModelRow, modelTable } from "./models.ts";
+import { geminiNames } from "./names.ts";
 import { schemaSubset } from "./schemaSubset.ts";
-import { type ToolNames, toolNames } from "./toolNames.ts";
 import { writeContents } from "./writeContents.ts";
 
 /** What is particular to one endpoint. */
@@ -60,7 +61,7 @@ class RequestBody {
     this.#traits = traits;
     this.#options = options;
     this.#report = report;
-    this.#names = toolNames(request);
+    this.#names = toolNames(request, geminiNames);
     this.#extras = new ExtraMembers(request.extras, report);
   }
 
