@@ -18,13 +18,16 @@ import { signer } from "./io/sign.ts";
 import { openTelemetry } from "./io/telemetry.ts";
 import { openUpstream } from "./io/upstream.ts";
 import { compilePolicy } from "./policy/compile.ts";
-import { type Offer, type PolicyStatus, watchPolicy } from "./policy/watch.ts";
+import { type Offer, type Outcome, type PolicyStatus, watchPolicy } from "./policy/watch.ts";
 import type { SidecarSettings } from "./settings.ts";
 
 /** Where policy comes from. */
 export interface PolicySource {
-  /** Offers the policy that holds now, and again each time it changes, until the function returned is called. */
-  subscribe(offer: (offer: Offer) => void): () => void;
+  /**
+   * Offers the policy that holds now, and again each time it changes, until the function returned is called. What becomes of an offer is
+   * returned at once: whoever sent it may want to know.
+   */
+  subscribe(offer: (offer: Offer) => Outcome): () => void;
 }
 
 /** What a sidecar may be given beside its settings. */

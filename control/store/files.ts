@@ -22,7 +22,8 @@ import {
   type Rules,
   readResources,
 } from "../../proto/resources.ts";
-import { snapshotOf } from "../snapshot.ts";
+import { snapshotOf } from "../../proto/snapshot.ts";
+import { sha256 } from "../sha256.ts";
 
 /** From the first sign of a change to the reading: editors write, rename and touch in one go, and links are swapped in steps. */
 const settleMs = 100;
@@ -170,7 +171,7 @@ function interpret({ files, problems }: Gathered, paths: readonly string[], rule
   if (all.length === 0 && listResources(resources).length === 0) {
     all.push(fileProblem("policy/no-resources", paths.join(", "), "There is no resource in here.", "Write one, or name another file."));
   }
-  return { resources, problems: all, root: snapshotOf(resources).root, files, locate };
+  return { resources, problems: all, root: snapshotOf(resources, sha256).root, files, locate };
 }
 
 /** What stands in the files, before it is understood. */

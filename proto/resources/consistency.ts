@@ -4,6 +4,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Consumer, Identity } from "../gen/outrigger/policy/v1/consumer_pb.ts";
 import type { ModelRoute } from "../gen/outrigger/policy/v1/model_route_pb.ts";
+import { isPattern } from "../pattern.ts";
 import { closest } from "./closest.ts";
 import {
   fullNameOf,
@@ -84,6 +85,13 @@ function danglingReferences(resources: Resources): Conflict[] {
   }
   for (const consumer of resources.consumers) {
     for (const [index, name] of (consumer.spec?.routes ?? []).entries()) check(consumer, `spec.routes[${index}]`, "ModelRoute", name);
+  }
+  for (const grant of resources.grants) {
+    // A pattern that fits nothing yet is how a grant is written ahead of what it grants; a name that leads nowhere is a slip.
+    for (const [index, name] of (grant.spec?.routes ?? []).entries())
+      if (!isPattern(name)) check(grant, `spec.routes[${index}]`, "ModelRoute", name);
+    for (const [index, name] of (grant.spec?.consumers ?? []).entries())
+      if (!isPattern(name)) check(grant, `spec.consumers[${index}]`, "Consumer", name);
   }
   return conflicts;
 }

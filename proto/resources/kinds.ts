@@ -6,12 +6,13 @@ import { type Consumer, ConsumerSchema } from "../gen/outrigger/policy/v1/consum
 import { type ModelRoute, ModelRouteSchema } from "../gen/outrigger/policy/v1/model_route_pb.ts";
 import { type PriceBook, PriceBookSchema } from "../gen/outrigger/policy/v1/price_book_pb.ts";
 import { type Provider, ProviderSchema } from "../gen/outrigger/policy/v1/provider_pb.ts";
+import { type SidecarGrant, SidecarGrantSchema } from "../gen/outrigger/policy/v1/sidecar_grant_pb.ts";
 
 /** What a platform decides, one message for each thing. */
-export type Resource = Provider | ModelRoute | Consumer | PriceBook;
+export type Resource = Provider | ModelRoute | Consumer | PriceBook | SidecarGrant;
 
 /** The name of a kind, as it stands at `kind`. */
-export type KindName = "Provider" | "ModelRoute" | "Consumer" | "PriceBook";
+export type KindName = "Provider" | "ModelRoute" | "Consumer" | "PriceBook" | "SidecarGrant";
 
 /** A set of resources, by kind. The order of each list is that of namespace and name. */
 export interface Resources {
@@ -19,6 +20,8 @@ export interface Resources {
   readonly routes: readonly ModelRoute[];
   readonly consumers: readonly Consumer[];
   readonly priceBooks: readonly PriceBook[];
+  /** What control reads to decide which sidecar gets what; a sidecar itself never gets one. */
+  readonly grants: readonly SidecarGrant[];
 }
 
 /** The version of the schema, as it stands at `apiVersion`. */
@@ -32,6 +35,7 @@ const schemas: Readonly<Record<KindName, DescMessage>> = Object.freeze({
   ModelRoute: ModelRouteSchema,
   Consumer: ConsumerSchema,
   PriceBook: PriceBookSchema,
+  SidecarGrant: SidecarGrantSchema,
 });
 
 /** The names of all kinds. */
@@ -58,6 +62,8 @@ export function kindOf(resource: Resource): KindName {
       return "Consumer";
     case "outrigger.policy.v1.PriceBook":
       return "PriceBook";
+    case "outrigger.policy.v1.SidecarGrant":
+      return "SidecarGrant";
   }
 }
 
@@ -79,7 +85,13 @@ export function fullNameOf(resource: Pick<Resource, "metadata">): string {
 
 /** Sorts a mixed list into a set. */
 export function groupResources(list: readonly Resource[]): Resources {
-  const groups = { providers: [] as Provider[], routes: [] as ModelRoute[], consumers: [] as Consumer[], priceBooks: [] as PriceBook[] };
+  const groups = {
+    providers: [] as Provider[],
+    routes: [] as ModelRoute[],
+    consumers: [] as Consumer[],
+    priceBooks: [] as PriceBook[],
+    grants: [] as SidecarGrant[],
+  };
   for (const resource of list) {
     switch (resource.$typeName) {
       case "outrigger.policy.v1.Provider":
@@ -94,6 +106,9 @@ export function groupResources(list: readonly Resource[]): Resources {
       case "outrigger.policy.v1.PriceBook":
         groups.priceBooks.push(resource);
         break;
+      case "outrigger.policy.v1.SidecarGrant":
+        groups.grants.push(resource);
+        break;
     }
   }
   for (const group of Object.values(groups)) group.sort(byFullName);
@@ -102,7 +117,7 @@ export function groupResources(list: readonly Resource[]): Resources {
 
 /** Every resource of a set, kind by kind. */
 export function listResources(resources: Resources): Resource[] {
-  return [...resources.providers, ...resources.routes, ...resources.consumers, ...resources.priceBooks];
+  return [...resources.providers, ...resources.routes, ...resources.consumers, ...resources.priceBooks, ...resources.grants];
 }
 
 function byFullName(a: Resource, b: Resource): number {

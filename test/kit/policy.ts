@@ -5,7 +5,7 @@ import type { Resources } from "../../proto/resources.ts";
 
 /** Resources with only what a test names. */
 export function resourcesOf(some: Partial<Resources>): Resources {
-  return { providers: [], routes: [], consumers: [], priceBooks: [], ...some };
+  return { providers: [], routes: [], consumers: [], priceBooks: [], grants: [], ...some };
 }
 
 /** A route of the default namespace. */

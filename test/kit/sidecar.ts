@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { snapshotOf } from "../../control/snapshot.ts";
+import { sha256 } from "../../control/sha256.ts";
 import { readResources } from "../../proto/resources.ts";
+import { snapshotOf } from "../../proto/snapshot.ts";
 import { type Sidecar, startSidecar } from "../../sidecar/main.ts";
 import type { Offer } from "../../sidecar/policy/watch.ts";
 import { type GivenSettings, sidecarSettings } from "../../sidecar/settings.ts";
@@ -38,7 +39,7 @@ export async function startTestSidecar(
   let offerRead: (read: Offer) => void = () => {};
   const offer = (text: string): void => {
     const { resources, problems, locate } = readResources([{ path: "policy.yaml", text: text.replaceAll("SECRETS/", `${folder}/`) }]);
-    offerRead({ resources, problems, root: snapshotOf(resources).root, locate });
+    offerRead({ resources, problems, root: snapshotOf(resources, sha256).root, locate });
   };
   const lines: string[] = [];
   const sidecar = await startSidecar(

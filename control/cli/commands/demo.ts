@@ -1,11 +1,12 @@
 /** `outrigger demo`: a provider that makes its answers up, what else is found on this machine, and one sidecar before them all. */
 import { writeFile } from "node:fs/promises";
 import { get } from "node:http";
+import { snapshotOf } from "../../../proto/snapshot.ts";
 import type { PolicySource } from "../../../sidecar/main.ts";
 import { providerRows } from "../../../sidecar/providers.ts";
 import { modelNames } from "../../demo/models.ts";
 import { type DemoProvider, startDemoProvider } from "../../demo/server.ts";
-import { snapshotOf } from "../../snapshot.ts";
+import { sha256 } from "../../sha256.ts";
 import { callLines } from "../callLines.ts";
 import { demoPolicy, type KeyedProvider, type LocalProvider, type PolicyDocument, readDocuments, writeYaml } from "../demoPolicy.ts";
 import { listening, startOrFail } from "../sidecar.ts";
@@ -54,7 +55,7 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
       smart: readSmart(options.smart, keyed, local),
     });
     const resources = readDocuments(documents);
-    const read = { resources, problems: [], root: snapshotOf(resources).root };
+    const read = { resources, problems: [], root: snapshotOf(resources, sha256).root };
     const source: PolicySource = {
       subscribe(offer) {
         offer(read);

@@ -76,6 +76,7 @@ function pipelineAround(wire: Next): Next {
     routes: [create(ModelRouteSchema, { metadata, spec: { match: { models: ["gpt-*"] }, targets: [{ provider: "fake" }] } })],
     consumers: [create(ConsumerSchema, { metadata, spec: { identities: [{ kind: { case: "apiKey", value: { sha256 } } }] } })],
     priceBooks: [],
+    grants: [],
   };
   const telemetry = openTelemetry({ level: "info", logOneIn: 1, version: "bench", node: process.version }, { write: keep }, systemClock);
   const identify = compileIdentify(

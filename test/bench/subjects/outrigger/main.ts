@@ -57,6 +57,7 @@ const resources: Resources = {
       spec: { currency: "USD", rows: [{ model: "*-bench-*", input: 2_500_000n, output: 10_000_000n }] },
     }),
   ],
+  grants: [],
 };
 
 function route(name: string, model: string, provider: string): ModelRoute {

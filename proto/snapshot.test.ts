@@ -1,9 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Provider, ProviderSchema } from "../proto/gen/outrigger/policy/v1/provider_pb.ts";
-import { groupResources } from "../proto/resources/kinds.ts";
-import { readResources } from "../proto/resources.ts";
+import { sha256 } from "../control/sha256.ts";
+import { type Provider, ProviderSchema } from "./gen/outrigger/policy/v1/provider_pb.ts";
+import { groupResources } from "./resources/kinds.ts";
+import { readResources } from "./resources.ts";
 import { snapshotOf } from "./snapshot.ts";
 
 const provider = `apiVersion: outrigger.dev/v1alpha1
@@ -20,7 +21,7 @@ spec: {match: {models: [a, b]}, targets: [{provider: demo}]}
 function rootOfText(...texts: string[]): string {
   const { resources, problems } = readResources(texts.map((text, index) => ({ path: `${index}.yaml`, text })));
   expect(problems).toEqual([]);
-  return snapshotOf(resources).root;
+  return snapshotOf(resources, sha256).root;
 }
 
 test("the root is fixed: whoever computes it, now or later, gets these digits", () => {
@@ -69,7 +70,7 @@ test("in whatever order resources and map entries come, the bytes are the same; 
           spec: { dialect: { case: "openai", value: {} }, timeouts: { call: { seconds: BigInt(item.seconds) } } },
         }),
     );
-    return snapshotOf(groupResources(messages)).root;
+    return snapshotOf(groupResources(messages), sha256).root;
   };
   fc.assert(
     fc.property(providers, (list) => {

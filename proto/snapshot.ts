@@ -1,11 +1,13 @@
 /**
  * Resources to snapshots: the same policy always has the same bytes and the same root, whoever computes it.
  */
-import { createHash } from "node:crypto";
 import { clone, toBinary } from "@bufbuild/protobuf";
 import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
-import { fullNameOf, kindOf, listResources, namespaceOf, type Resource, type Resources, schemaOf } from "../proto/resources/kinds.ts";
-import { compareText } from "../proto/resources/problem.ts";
+import { fullNameOf, kindOf, listResources, namespaceOf, type Resource, type Resources, schemaOf } from "./resources/kinds.ts";
+import { compareText } from "./resources/problem.ts";
+
+/** SHA-256 as 64 hexadecimal digits, of bytes or of text in UTF-8. */
+export type Sha256 = (data: Uint8Array | string) => string;
 
 /** All the policy that one sidecar may use. */
 export interface Snapshot {
@@ -28,21 +30,19 @@ export interface SnapshotEntry {
 }
 
 /** Makes the snapshot of a set of resources. Neither their order nor anything about their files matters. */
-export function snapshotOf(resources: Resources): Snapshot {
+export function snapshotOf(resources: Resources, sha256: Sha256): Snapshot {
   const entries = listResources(resources).map((resource): SnapshotEntry => {
     const bytes = canonicalBytes(resource);
-    return { type: resource.$typeName, name: fullNameOf(resource), hash: createHash("sha256").update(bytes).digest("hex"), bytes };
+    return { type: resource.$typeName, name: fullNameOf(resource), hash: sha256(bytes), bytes };
   });
   entries.sort((a, b) => compareText(a.type, b.type) || compareText(a.name, b.name));
-  return { root: rootOf(entries), entries };
+  return { root: rootOf(entries, sha256), entries };
 }
 
 /** The root of entries that are sorted by type, then name. */
-export function rootOf(entries: readonly Pick<SnapshotEntry, "type" | "name" | "hash">[]): string {
+export function rootOf(entries: readonly Pick<SnapshotEntry, "type" | "name" | "hash">[], sha256: Sha256): string {
   // The first line sets these hashes apart from any other that Outrigger makes. Types, names and hashes have neither blanks nor line ends.
-  const hash = createHash("sha256").update("outrigger snapshot 1\n");
-  for (const { type, name, hash: content } of entries) hash.update(`${type} ${name} ${content}\n`);
-  return hash.digest("hex");
+  return sha256(`outrigger snapshot 1\n${entries.map(({ type, name, hash }) => `${type} ${name} ${hash}\n`).join("")}`);
 }
 
 /**
