@@ -8,8 +8,8 @@ import { FinishReason, type TokenLogprob } from "../../../proto/gen/outrigger/ch
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import type { AnswerInput } from "../dialect.ts";
+import { faultInAnswer, noWords, readError } from "../errorBody.ts";
 import { readFinishReason } from "./finishReasons.ts";
-import { faultInAnswer, noWords, readError } from "./readFault.ts";
 import { ToolCalls } from "./toolCalls.ts";
 import { readUsage } from "./usage.ts";
 

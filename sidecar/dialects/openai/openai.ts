@@ -1,8 +1,8 @@
 /** OpenAI Chat Completions, and what is compatible with it: both halves of the dialect. */
 import type { ClientHalf, ReadRequest, ServerHalf } from "../dialect.ts";
+import { readFault } from "../errorBody.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { readAnswer } from "./readAnswer.ts";
-import { readFault } from "./readFault.ts";
 import { type OpenAiRequest, readRequest } from "./readRequest.ts";
 import { writeAnswer } from "./writeAnswer.ts";
 import { writeFault } from "./writeFault.ts";

@@ -11,9 +11,9 @@ import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.t
 import { isObject, type JsonObject } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { faultInAnswer, noWords, readError } from "../errorBody.ts";
 import { AnswerEvents } from "./answerEvents.ts";
 import { isWordsMember, PlainChunks, type WordsMember } from "./plainChunk.ts";
-import { faultInAnswer, noWords, readError } from "./readFault.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {

@@ -21,7 +21,7 @@ import {
 } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { decodeJson, isObject, JsonError, type JsonObject, JsonPlace, parseObject } from "../../framing/json.ts";
 import type { ReadRequest } from "../dialect.ts";
-import { audioMediaType, readBase64, readDataUrl } from "./media.ts";
+import { audioMediaType, readBase64, readDataUrl } from "../media.ts";
 import { readReasoningDetails } from "./reasoningDetails.ts";
 
 /** What was read, with what the writing of the answer must know beside. */

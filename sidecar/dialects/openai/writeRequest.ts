@@ -32,11 +32,11 @@ import {
   stringify,
 } from "../../framing/json.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
+import { audioFormat, writeBase64, writeDataUrl } from "../media.ts";
+import { pathWriter } from "../path.ts";
 import { nearestEffort } from "./efforts.ts";
-import { audioFormat, writeBase64, writeDataUrl } from "./media.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { isPassable } from "./passable.ts";
-import { pathWriter } from "./path.ts";
 import { toolCallIds } from "./toolCallIds.ts";
 
 /**

@@ -1,9 +1,16 @@
 /** The path of a request: what stands before the dialect's own end of it can name the model, and parameters can follow. */
-import { Fault, FaultReason } from "../../../proto/fault.ts";
-import type { OpenAiOptions } from "./options.ts";
+import { Fault, FaultReason } from "../../proto/fault.ts";
+
+/** Where an endpoint has the dialect's own path. */
+export interface PathOptions {
+  /** What stands before the dialect's own end of it; nothing if left out. `{model}` and `{+model}` stand for the model's name. */
+  readonly pathPrefix?: string;
+  /** Parameters of the address; none if left out. */
+  readonly query?: Readonly<Record<string, string>>;
+}
 
 /** Makes what writes paths that end in `end`, such as `/chat/completions`, for the model that is asked. */
-export function pathWriter({ pathPrefix = "", query = {} }: OpenAiOptions, end: string): (model: string) => string {
+export function pathWriter({ pathPrefix = "", query = {} }: PathOptions, end: string): (model: string) => string {
   const pairs = Object.entries(query).map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
   const tail = end + (pairs.length === 0 ? "" : `?${pairs.join("&")}`);
   const pieces = pathPrefix.split(/(\{\+?model\})/);

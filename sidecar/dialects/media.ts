@@ -1,4 +1,4 @@
-/** Pictures, sounds and documents in the forms of this dialect: addresses, data URLs (RFC 2397) and bare base64. */
+/** Pictures, sounds and documents as JSON holds them: data URLs (RFC 2397) and bare base64. */
 
 /** Bytes with their media type. */
 export interface InlineMedia {

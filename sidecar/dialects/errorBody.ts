@@ -1,13 +1,13 @@
 /**
- * Reads refusals: by status where there is one, by type and code where an error came inside an answer.
+ * Reads refusals with an error object in their bodies: by status where there is one, by type and code where an error came inside an answer.
  *
  * Bodies in the wild: `{"error":{"message","type","param","code"}}` with a code that is text, a number or null; the same members
  * without the object around them; `{"error":"text"}`, `{"error":["text"]}`, `{"detail":…}`, `{"message":…}`; plain text; markup.
  */
-import { type Fault, FaultReason } from "../../../proto/fault.ts";
-import { isObject, type JsonObject } from "../../framing/json.ts";
-import type { RefusedAnswer } from "../dialect.ts";
-import { bodyText, classOfStatus, type RefusalClass, refusalFault, retryAfter } from "../refusal.ts";
+import { type Fault, FaultReason } from "../../proto/fault.ts";
+import { isObject, type JsonObject } from "../framing/json.ts";
+import type { RefusedAnswer } from "./dialect.ts";
+import { bodyText, classOfStatus, type RefusalClass, refusalFault, retryAfter } from "./refusal.ts";
 
 /** Reads an answer whose status says that it is a refusal. */
 export function readFault(refused: RefusedAnswer): Fault {

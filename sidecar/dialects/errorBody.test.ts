@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { FaultReason, type KnownFaultReason } from "../../../proto/fault.ts";
-import type { JsonObject } from "../../framing/json.ts";
-import { faultInAnswer, readError, readFault } from "./readFault.ts";
+import { FaultReason, type KnownFaultReason } from "../../proto/fault.ts";
+import type { JsonObject } from "../framing/json.ts";
+import { faultInAnswer, readError, readFault } from "./errorBody.ts";
 
 function read(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}) {
   const text = typeof body === "string" ? body : JSON.stringify(body);
