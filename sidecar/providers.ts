@@ -66,7 +66,7 @@ const openAiModels: readonly Capability[] = [
 const oneAnswer = all(["n"], "unsupported", "there is one answer to a call");
 
 /** Servers that hand a request to engines of their own, and take what these engines know beside the format. */
-const engine = { ...compatible, keyVariable: undefined, modelPatterns: [], openai: { topK: true } } as const;
+const engine = { ...compatible, keyVariable: undefined, modelPatterns: [], openai: { topK: true, freeToolNames: true } } as const;
 
 /** Of servers that complete text. */
 const completionOnly = [
@@ -220,6 +220,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
       strictMembers: true,
       requiredWord: "any",
       toolCallIdLength: 9,
+      userAfterTool: false,
       thinking: "parts",
       seedField: "random_seed",
       reasoningEfforts: ["none", "high"],
@@ -262,7 +263,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     ...compatible,
     endpoint: "http://127.0.0.1:11434/v1",
     keyVariable: undefined,
-    openai: { thinking: "reasoning", toolChoice: "none" },
+    openai: { thinking: "reasoning", toolChoice: "none", freeToolNames: true },
     capabilities: [
       ...oneAnswer,
       ...all(["logit_bias", "parallel_tool_calls"], "unsupported", "the server ignores it"),

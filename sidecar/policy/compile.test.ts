@@ -158,9 +158,10 @@ describe("compilePolicy", () => {
           ],
         },
         { role: Role.TOOL, parts: [part({ case: "toolResult", value: { toolCallId: "call_1" } })] },
+        { role: Role.USER, parts: [part({ case: "text", value: { text: "q" } })] },
       ],
-      tools: [{ name: "f" }, { name: "g" }],
-      toolChoice: { choice: { case: "tool" as const, value: "g" } },
+      tools: [{ name: "f" }, { name: "g.h" }],
+      toolChoice: { choice: { case: "tool" as const, value: "g.h" } },
       responseFormat: { format: { case: "jsonObject" as const, value: {} } },
       maxOutputTokens: 5n,
       topP: 1,
@@ -171,7 +172,7 @@ describe("compilePolicy", () => {
     const options = `max_tokens_field: MAX_TOKENS_FIELD_MAX_TOKENS, developer_role: false, stream_usage: false, required_word: any,
       tool_choice: FORCED_TOOL_CHOICE_MODES, tool_call_id_length: 12, thinking: THINKING_MEMBER_REASONING, strict_members: true,
       cache_markers: true, top_k: true, whole_top_p: false, seed_field: random_seed, reasoning_efforts: [none, high],
-      json_form: JSON_FORM_VALUE`;
+      json_form: JSON_FORM_VALUE, free_tool_names: true, user_after_tool: false`;
     const id = expect.stringMatching(/^[A-Za-z0-9]{12}$/);
     expect(await wireOf(`{openai: {${options}}}`, asked)).toEqual({
       model: "m",
@@ -184,8 +185,10 @@ describe("compilePolicy", () => {
           tool_calls: [{ id, type: "function", function: { name: "f", arguments: "{}" } }],
         },
         { role: "tool", tool_call_id: id, content: "" },
+        { role: "assistant", content: "OK." },
+        { role: "user", content: "q" },
       ],
-      tools: [{ type: "function", function: { name: "g" } }],
+      tools: [{ type: "function", function: { name: "g.h" } }],
       tool_choice: "any",
       response_format: { type: "json", value: { type: "object" } },
       max_tokens: 5,
@@ -196,12 +199,13 @@ describe("compilePolicy", () => {
     });
     const back = `max_tokens_field: MAX_TOKENS_FIELD_MAX_COMPLETION_TOKENS, developer_role: true, stream_usage: true,
       required_word: required, tool_choice: FORCED_TOOL_CHOICE_NAMED, thinking: THINKING_MEMBER_REASONING_CONTENT, strict_members: false,
-      seed_field: seed, reasoning_efforts: [low], json_form: JSON_FORM_JSON_SCHEMA, top_k: true`;
+      seed_field: seed, reasoning_efforts: [low], json_form: JSON_FORM_JSON_SCHEMA, top_k: true, free_tool_names: false,
+      user_after_tool: true`;
     expect(
       await wireOf(`{openai: {row: mistral, ${back}}, capabilities: [{parameter: top_k, support: CAPABILITY_SUPPORT_MAPPED}]}`, asked),
     ).toMatchObject({
-      messages: [{ role: "developer" }, { reasoning_content: "t" }, {}],
-      tool_choice: { function: { name: "g" } },
+      messages: [{ role: "developer" }, { reasoning_content: "t" }, {}, { role: "user" }],
+      tool_choice: { function: { name: "g_h" } },
       response_format: { type: "json_object" },
       max_completion_tokens: 5,
       top_p: 1,

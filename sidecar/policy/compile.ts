@@ -277,7 +277,18 @@ function openAiOptions(given: OpenAIDialect, row: ProviderRow): OpenAiOptions {
   const toolChoice = toolChoices[given.toolChoice];
   const thinking = thinkingMembers[given.thinking];
   const jsonForm = jsonForms[given.jsonForm];
-  const { pathPrefix, requiredWord, toolCallIdLength, strictMembers, cacheMarkers, topK, wholeTopP, seedField } = given;
+  const {
+    pathPrefix,
+    requiredWord,
+    toolCallIdLength,
+    strictMembers,
+    cacheMarkers,
+    topK,
+    wholeTopP,
+    seedField,
+    freeToolNames,
+    userAfterTool,
+  } = given;
   return {
     ...own,
     ...(pathPrefix === undefined ? {} : { pathPrefix }),
@@ -292,6 +303,8 @@ function openAiOptions(given: OpenAIDialect, row: ProviderRow): OpenAiOptions {
     ...(seedField === "" ? {} : { seedField: seedField === "random_seed" ? "random_seed" : "seed" }),
     ...(given.reasoningEfforts.length === 0 ? {} : { reasoningEfforts: given.reasoningEfforts }),
     ...(jsonForm === undefined ? {} : { jsonForm }),
+    ...(freeToolNames === undefined ? {} : { freeToolNames }),
+    ...(userAfterTool === undefined ? {} : { userAfterTool }),
   };
 }
 

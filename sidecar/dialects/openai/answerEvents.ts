@@ -20,11 +20,14 @@ export class AnswerEvents {
   /** Whether the events say more than the answer's own bytes, which from then on must not be passed on. */
   repaired = false;
   readonly #input: AnswerInput;
+  readonly #callers: ReadonlyMap<string, string>;
   readonly #choices: ChoiceState[] = [];
   #started = false;
 
-  constructor(input: AnswerInput) {
+  /** `callers`: the caller's names of tools, by those under which they were sent; of those that differ. */
+  constructor(input: AnswerInput, callers: ReadonlyMap<string, string>) {
     this.#input = input;
+    this.#callers = callers;
   }
 
   /** Whether the start event was given. */
@@ -35,6 +38,11 @@ export class AnswerEvents {
   /** Whether the provider's own end was seen: a choice at least, and a reason for the end of every choice. */
   get complete(): boolean {
     return this.#choices.length > 0 && this.#choices.every((choice) => choice.finished);
+  }
+
+  /** How many choices have said anything. */
+  get count(): number {
+    return this.#choices.length;
   }
 
   /** The choice of a number, for `text`. */
@@ -132,7 +140,7 @@ export class AnswerEvents {
     if (Array.isArray(words.tool_calls)) this.#toolCalls(choice, words.tool_calls, member, () => at().member("tool_calls"), out);
     if (isObject(words.function_call)) {
       choice.thinking = false;
-      const called = calledFunction(words.function_call, () => at().member("function_call"));
+      const called = this.#restored(calledFunction(words.function_call, () => at().member("function_call")));
       // This form has neither index nor id, so there is nothing in it to be put right.
       choice.toolCalls.add({ index: FUNCTION_CALL_INDEX, id: "", ...called }, out);
     }
@@ -165,7 +173,9 @@ export class AnswerEvents {
         out.push(extraEvent(choice.index, "tool_calls", at().element(i).json()));
         continue;
       }
-      const called = isObject(wire.function) ? calledFunction(wire.function, () => at().element(i).member("function")) : nothingCalled;
+      const called = isObject(wire.function)
+        ? this.#restored(calledFunction(wire.function, () => at().element(i).member("function")))
+        : nothingCalled;
       // Whole answers list each call once, so the place in the list is the index that only streams write.
       const index = member === "message" ? i : isIndex(wire.index) ? wire.index : undefined;
       const numbered = typeof wire.id === "number";
@@ -173,6 +183,14 @@ export class AnswerEvents {
       choice.toolCalls.add({ index, id, ...called, exact: called.exact && !numbered }, out);
       this.repaired ||= choice.toolCalls.repaired;
     }
+  }
+
+  /** What is called under the name that the caller knows, which the answer's own bytes do not have where it was sent under another. */
+  #restored(called: CalledFunction): CalledFunction {
+    const name = this.#callers.get(called.name);
+    if (name === undefined) return called;
+    this.repaired = true;
+    return { ...called, name };
   }
 
   #finish(choice: ChoiceState, word: string, wire: JsonObject, out: ChatEvent[]): void {
@@ -233,8 +251,14 @@ function isIndex(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 2 ** 31;
 }
 
+interface CalledFunction {
+  readonly name: string;
+  readonly argumentsJson: string;
+  readonly exact: boolean;
+}
+
 /** Name and arguments; arguments that are an object and not its text, as some servers write them, are given as their text. */
-function calledFunction(wire: JsonObject, at: () => JsonPlace): { name: string; argumentsJson: string; exact: boolean } {
+function calledFunction(wire: JsonObject, at: () => JsonPlace): CalledFunction {
   const isValue = isObject(wire.arguments);
   const argumentsJson = isValue ? at().member("arguments").json() : text(wire.arguments);
   return { name: text(wire.name), argumentsJson, exact: !isValue };

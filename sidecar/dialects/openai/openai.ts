@@ -1,6 +1,8 @@
 /** OpenAI Chat Completions, and what is compatible with it: both halves of the dialect. */
-import type { ClientHalf, ReadRequest, ServerHalf } from "../dialect.ts";
+
+import type { AnswerInput, ClientHalf, ReadRequest, ServerHalf } from "../dialect.ts";
 import { readFault } from "../errorBody.ts";
+import { strictNames, toolNames } from "../toolNames.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { type OpenAiRequest, readRequest } from "./readRequest.ts";
@@ -23,7 +25,8 @@ export function openAiClient(options: OpenAiOptions): ClientHalf {
   return Object.freeze({
     dialect: "openai",
     writeRequest: requestWriter(options),
-    readAnswer,
+    readAnswer: (input: AnswerInput) =>
+      readAnswer(input, options.freeToolNames === true ? undefined : toolNames(input.request, strictNames).callers),
     readFault,
   } satisfies ClientHalf);
 }

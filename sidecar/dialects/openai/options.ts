@@ -46,4 +46,11 @@ export interface OpenAiOptions {
   readonly reasoningEfforts?: readonly string[];
   /** How JSON is asked for: by the dialect's own forms (if left out), or by a schema as the `value` of the type `json`. */
   readonly jsonForm?: "json_schema" | "value";
+  /**
+   * Whether tools may have names of any form; no if left out. Where not, names of another form than the first API's own are sent under
+   * others and restored in the answer.
+   */
+  readonly freeToolNames?: boolean;
+  /** Whether a user may speak straight after a tool; yes if left out. Where not, a short turn of the assistant is put between. */
+  readonly userAfterTool?: boolean;
 }

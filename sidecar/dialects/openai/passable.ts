@@ -1,5 +1,6 @@
 /** Whether a caller's own request can go to an endpoint as it came, or must be written anew because the endpoint knows less. */
 import { type ChatRequest, type Message, Role, ToolMode } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { strictNames, toolNames } from "../toolNames.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { toolCallIds } from "./toolCallIds.ts";
 
@@ -18,7 +19,11 @@ export function isPassable(request: ChatRequest, options: OpenAiOptions): boolea
   }
   if (options.cacheMarkers !== true && request.tools.some(({ cache }) => cache !== undefined)) return false;
   if (toolCallIdLength > 0 && toolCallIds(request, toolCallIdLength).size > 0) return false;
+  if (options.freeToolNames !== true && toolNames(request, strictNames).sent.size > 0) return false;
+  let afterTool = false;
   for (const message of request.messages) {
+    if (options.userAfterTool === false && afterTool && message.role !== Role.ASSISTANT && message.role !== Role.TOOL) return false;
+    afterTool = message.role === Role.TOOL;
     if (message.role === Role.DEVELOPER && !options.developerRole) return false;
     if (!partsPass(message, thinking, options.cacheMarkers === true)) return false;
   }

@@ -15,26 +15,30 @@ import { faultInAnswer, noWords, readError } from "../errorBody.ts";
 import { AnswerEvents } from "./answerEvents.ts";
 import { isWordsMember, PlainChunks, type WordsMember } from "./plainChunk.ts";
 
-/** Begins to read an answer. */
-export function readAnswer(input: AnswerInput): AnswerReader {
-  return input.streaming ? new StreamReader(input) : new BodyReader(input, true);
+/** Begins to read an answer. `callers`: the caller's names of tools, by those under which they were sent; of those that differ. */
+export function readAnswer(input: AnswerInput, callers: ReadonlyMap<string, string> = ownNames): AnswerReader {
+  return input.streaming ? new StreamReader(input, callers) : new BodyReader(input, callers, true);
 }
 
 /** A stream of chunks in frames of server-sent events. */
 class StreamReader implements AnswerReader {
   failure: Fault | undefined;
   readonly #input: AnswerInput;
+  readonly #callers: ReadonlyMap<string, string>;
   readonly #frames: SseReader;
   readonly #events: AnswerEvents;
   readonly #plain = new PlainChunks();
   /** Reads an answer that is no stream although one was asked for; undefined once it is known to be one. */
   #body: BodyReader | undefined;
   #begun = false;
+  /** Whether the provider said that nothing more comes. */
+  #done = false;
 
-  constructor(input: AnswerInput) {
+  constructor(input: AnswerInput, callers: ReadonlyMap<string, string>) {
     this.#input = input;
+    this.#callers = callers;
     this.#frames = new SseReader(input.answerBytesMax);
-    this.#events = new AnswerEvents(input);
+    this.#events = new AnswerEvents(input, callers);
   }
 
   read(bytes: Uint8Array): readonly Batch[] {
@@ -42,7 +46,7 @@ class StreamReader implements AnswerReader {
     if (!this.#begun) {
       const first = bytes.find((byte) => byte > SPACE);
       // What begins like this is no field of an event: the status said yes and the body is a single object, often an error.
-      if (first === OPEN_BRACE) this.#body = new BodyReader(this.#input, false);
+      if (first === OPEN_BRACE) this.#body = new BodyReader(this.#input, this.#callers, false);
       this.#begun = first !== undefined;
     }
     if (this.#body !== undefined) {
@@ -62,7 +66,9 @@ class StreamReader implements AnswerReader {
     }
     const batches = this.#take(this.#frames.end(), true);
     if (this.failure !== undefined) return batches;
-    if (!this.#events.complete) {
+    // A choice that never began looks like one that was not asked for, unless the provider says that this was all.
+    const allBegan = this.#done || this.#events.count >= (this.#input.request.n ?? 1);
+    if (!this.#events.complete || !allBegan) {
       this.failure = incomplete(this.#input.provider);
       return batches;
     }
@@ -127,6 +133,7 @@ class StreamReader implements AnswerReader {
     const text = frame.text();
     const trimmed = text.trim();
     // The word proves nothing: errors are followed by it, too. What counts is that every choice was finished.
+    if (trimmed === "[DONE]") this.#done = true;
     if (trimmed === "[DONE]" || trimmed === "") return false;
     const wire = parseObject(trimmed);
     if (frame.event === "error") {
@@ -169,13 +176,15 @@ class StreamReader implements AnswerReader {
 class BodyReader implements AnswerReader {
   failure: Fault | undefined;
   readonly #input: AnswerInput;
+  readonly #callers: ReadonlyMap<string, string>;
   /** Whether the bytes are what a unary caller of this dialect expects. */
   readonly #native: boolean;
   readonly #pieces: Uint8Array[] = [];
   #length = 0;
 
-  constructor(input: AnswerInput, native: boolean) {
+  constructor(input: AnswerInput, callers: ReadonlyMap<string, string>, native: boolean) {
     this.#input = input;
+    this.#callers = callers;
     this.#native = native;
   }
 
@@ -198,7 +207,7 @@ class BodyReader implements AnswerReader {
       this.failure = text.trim() === "" ? incomplete(this.#input.provider) : invalid(this.#input.provider);
       return none;
     }
-    const events = new AnswerEvents(this.#input);
+    const events = new AnswerEvents(this.#input, this.#callers);
     const out: ChatEvent[] = [];
     events.add(wire, text, "message", out);
     this.failure = events.failure ?? (events.complete ? undefined : incomplete(this.#input.provider));
@@ -208,6 +217,9 @@ class BodyReader implements AnswerReader {
     return [passing ? nativeBatch(out, { dialect: "openai", form: "body", bytes }) : out];
   }
 }
+
+/** Every tool is called by its own name. */
+const ownNames: ReadonlyMap<string, string> = new Map();
 
 const none: readonly Batch[] = [];
 const SPACE = 0x20;

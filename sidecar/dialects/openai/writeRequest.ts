@@ -14,7 +14,6 @@ import {
   type ResponseFormat,
   Role,
   type Tool,
-  type ToolChoice,
   ToolMode,
   type ToolResult,
 } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
@@ -34,6 +33,7 @@ import {
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { audioFormat, writeBase64, writeDataUrl } from "../media.ts";
 import { pathWriter } from "../path.ts";
+import { strictNames, toolNames } from "../toolNames.ts";
 import { nearestEffort } from "./efforts.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { isPassable } from "./passable.ts";
@@ -114,11 +114,14 @@ class RequestBuilder {
   readonly #wireIndexes: number[] = [];
   /** The ids to send for calls whose own do not fit. */
   readonly #callIds: ReadonlyMap<string, string> | undefined;
+  /** The names to send for tools whose own do not fit. */
+  readonly #toolNames: ReadonlyMap<string, string> | undefined;
 
   constructor(input: RequestInput, options: OpenAiOptions) {
     this.#input = input;
     this.#options = options;
-    const { toolCallIdLength = 0 } = options;
+    const { toolCallIdLength = 0, freeToolNames } = options;
+    if (freeToolNames !== true) this.#toolNames = toolNames(input.request, strictNames).sent;
     if (toolCallIdLength > 0) this.#callIds = toolCallIds(input.request, toolCallIdLength);
   }
 
@@ -188,7 +191,8 @@ class RequestBuilder {
       if (only !== undefined) root.tool_choice = requiredWord;
     } else {
       if (tools.length > 0) root.tools = written;
-      if (toolChoice !== undefined) root.tool_choice = writeToolChoice(toolChoice, requiredWord);
+      if (choice?.case === "tool") root.tool_choice = { type: "function", function: { name: this.#toolName(choice.value) } };
+      else if (choice?.case === "mode") root.tool_choice = modeWord(choice.value, requiredWord);
     }
     // Without tools the API refuses it, and it asks for nothing.
     const hasTools = root.tools !== undefined || extras.some(({ dialect, path }) => dialect === "openai" && path.startsWith("tools["));
@@ -243,7 +247,22 @@ class RequestBuilder {
       }
     });
     const onlyResults = message.parts.length > 0 && message.parts.every(({ content }) => content.case === "toolResult");
-    if (!onlyResults) this.#messages.push(named(message, { role, content: plainContent(parts) }));
+    if (onlyResults) return;
+    if (this.#options.userAfterTool === false && this.#messages.at(-1)?.role === "tool") this.#answerTool(path);
+    this.#messages.push(named(message, { role, content: plainContent(parts) }));
+  }
+
+  /** Puts a turn of the assistant behind a tool's where nobody else may speak next. Empty ones are refused, so it says the least. */
+  #answerTool(path: string): void {
+    const at = this.#messages.push({ role: "assistant", content: "OK." });
+    // What belongs to the message that follows must not end up on this turn.
+    if (this.#wireIndexes.at(-1) === at - 1) this.#wireIndexes[this.#wireIndexes.length - 1] = at;
+    const message = `A short turn of the assistant was sent before ${path}: the model ${this.#input.model} hears nobody else straight after a tool.`;
+    this.warnings.push({ $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_CHANGED", field: path, message });
+  }
+
+  #toolName(name: string): string {
+    return this.#toolNames?.get(name) ?? name;
   }
 
   /** `marker`: of the whole result, which ends with its last text. */
@@ -289,7 +308,11 @@ class RequestBuilder {
         case "toolCall": {
           this.#unmarkable(part, at);
           const { id, name, argumentsJson } = content.value;
-          calls.push({ id: this.#callId(id), type: "function", function: { name, arguments: argumentsJson || "{}" } });
+          calls.push({
+            id: this.#callId(id),
+            type: "function",
+            function: { name: this.#toolName(name), arguments: argumentsJson || "{}" },
+          });
           break;
         }
         case "text":
@@ -379,7 +402,7 @@ class RequestBuilder {
       ...this.#marked(tool.cache, path),
       type: "function",
       function: {
-        name: tool.name,
+        name: this.#toolName(tool.name),
         description: tool.description === "" ? undefined : tool.description,
         parameters: tool.parametersJson === "" ? undefined : rawJson(tool.parametersJson, `${path}.parameters_json`),
         strict: tool.strict,
@@ -507,9 +530,8 @@ function joinedText(parts: readonly JsonValue[]): string | undefined {
   return joined;
 }
 
-function writeToolChoice({ choice }: ToolChoice, requiredWord: string): JsonValue | undefined {
-  if (choice.case === "tool") return { type: "function", function: { name: choice.value } };
-  switch (choice.value) {
+function modeWord(mode: ToolMode, requiredWord: string): string | undefined {
+  switch (mode) {
     case ToolMode.AUTO:
       return "auto";
     case ToolMode.NONE:
