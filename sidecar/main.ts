@@ -18,6 +18,7 @@ import { signer } from "./io/sign.ts";
 import { openTelemetry } from "./io/telemetry.ts";
 import { openUpstream } from "./io/upstream.ts";
 import { compilePolicy } from "./policy/compile.ts";
+import { findForeign } from "./policy/understand.ts";
 import { type Offer, type Outcome, type PolicyStatus, watchPolicy } from "./policy/watch.ts";
 import type { SidecarSettings } from "./settings.ts";
 
@@ -69,8 +70,10 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   let draining = false;
 
   const policies = watchPolicy({
-    compile: (resources, root) =>
-      compilePolicy(resources, root, {
+    compile: (resources, root) => {
+      const problems = findForeign(resources, settings.capabilityLevel);
+      if (problems.length > 0) return { policy: undefined, problems };
+      return compilePolicy(resources, root, {
         upstream: upstream.send,
         clock,
         random,
@@ -80,7 +83,8 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
         shed: shedding,
         write: telemetry.write,
         refused: (call, fault) => telemetry.refused(call.door, call.id, fault),
-      }),
+      });
+    },
     clock,
     told: (outcome, cause) => telemetry.policyOffered(outcome, cause),
   });

@@ -4,6 +4,7 @@
  * Settings come from flags and environment, which are somebody else's text: they are read once, here, and trusted from then on.
  */
 import { z } from "zod";
+import { capabilityLevel } from "../proto/capability.ts";
 
 const address = z.strictObject({
   /** An address to listen on; loopback unless said otherwise, since a sidecar serves its own pod. */
@@ -40,6 +41,8 @@ const schema = z.strictObject({
   reflection: z.boolean().default(true),
   /** Whether every RPC takes the generic stack: slower, and the reference that the fast path is compared with. */
   genericRpc: z.boolean().default(false),
+  /** What policy may ask for at most, as if this were an older build: for trials of a mixed fleet. */
+  capabilityLevel: z.int().min(1).max(capabilityLevel).default(capabilityLevel),
   /** How long running calls may take to end once the sidecar stops, in milliseconds. */
   drainGraceMs: z.int().min(0).default(600_000),
 });

@@ -77,6 +77,8 @@ export function openSecrets(environment: Readonly<Record<string, string | undefi
   return {
     find({ source }) {
       switch (source.case) {
+        case "delivered":
+          return { missing: "Only a sidecar that gets its policy from control has secrets delivered." };
         case "env":
           return findVariable(source.value, Object.hasOwn(environment, source.value) ? environment[source.value] : undefined);
         case "file":
