@@ -1,0 +1,22 @@
+import { expect, test } from "vitest";
+import { joinProofBytes, joinTokenText, readJoinToken, rootSigningBytes, scopeOf } from "./mesh.ts";
+
+const digits = (digit: string): string => digit.repeat(64);
+
+test("a scope names namespace, account and level", () => {
+  expect(scopeOf({ namespace: "default", account: "chat", capabilityLevel: 2 })).toBe("default/chat@2");
+});
+
+test("what is signed begins with a line that nothing else begins with", () => {
+  expect(Buffer.from(rootSigningBytes(Uint8Array.of(1, 2))).toString("latin1")).toBe("outrigger root 1\n\u0001\u0002");
+  expect(Buffer.from(joinProofBytes(Uint8Array.of(1), Uint8Array.of(2))).toString("latin1")).toBe("outrigger join 1\n\u0001\u0002");
+});
+
+test("a join token is read back, and nothing else is read as one", () => {
+  const token = { secret: digits("1"), authoritySha256: digits("a"), signingKeySha256: digits("f") };
+  const text = joinTokenText(token);
+  expect(readJoinToken(text)).toEqual(token);
+  for (const other of ["", text.slice(1), text.slice(0, -1), `${text}0`, text.toUpperCase(), text.replace("-1-", "-2-")]) {
+    expect(readJoinToken(other)).toBeUndefined();
+  }
+});
