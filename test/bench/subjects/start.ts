@@ -6,10 +6,13 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { Child } from "../child.ts";
 import { family } from "../cpu.ts";
+import { envoyConfig } from "./envoy.ts";
+import { liteLlmConfig } from "./litellm.ts";
 import { nginxConfig } from "./nginx.ts";
+import { PEER_VERSIONS, type PeerKey } from "./peers.ts";
 
 /** The subjects, in the order of tables. */
-export type SubjectKey = "direct" | "nginx" | "before" | "outrigger" | "connect-node" | "portkey";
+export type SubjectKey = "direct" | "nginx" | "envoy" | "before" | "outrigger" | "connect-node" | "portkey" | "litellm";
 
 /** A subject that runs. */
 export interface Subject {
@@ -18,6 +21,10 @@ export interface Subject {
   readonly port: { readonly http1: number; readonly http2: number };
   /** Whether its callers' key must have been exchanged for the provider's. */
   readonly exchangesKeys: boolean;
+  /** Whether it writes answers anew that it could pass on as they came. */
+  readonly rewrites: boolean;
+  /** How many times as long its saturated windows last: one must hold several times the calls that are in flight. */
+  readonly patience: number;
   /** Headers that its callers add. */
   readonly headers: readonly string[];
   pids(): readonly number[];
@@ -34,12 +41,15 @@ export interface Place {
   readonly folder: string;
   readonly core: number;
   readonly providerPort: number;
-  /** Where Portkey was installed, or undefined. */
-  readonly portkey: string | undefined;
+  /** Where other gateways were installed, those that are there. */
+  readonly peers: Peers;
   /** Where subjects of ours are, compiled or as they were written, and those of another checkout whose sidecar stands beside this one's. */
   readonly built: string;
   readonly builtBefore: string | undefined;
 }
+
+/** Folders of other gateways, by name; one that is not there was not asked for or cannot be had. */
+export type Peers = Readonly<Partial<Record<PeerKey, string>>>;
 
 /** Starts a subject. Says why it cannot, as an error. */
 export async function startSubject(key: Exclude<SubjectKey, "direct">, place: Place): Promise<Subject> {
@@ -54,8 +64,12 @@ export async function startSubject(key: Exclude<SubjectKey, "direct">, place: Pl
       return startOurs(key, place.builtBefore, "outrigger", place);
     case "connect-node":
       return startOurs(key, place.built, "connect-node", place);
+    case "envoy":
+      return startEnvoy(place);
     case "portkey":
       return startPortkey(place);
+    case "litellm":
+      return startLiteLlm(place);
   }
 }
 
@@ -66,6 +80,8 @@ export function direct(providerPort: number, provider: Child): Subject {
     version: "",
     port: { http1: providerPort, http2: 0 },
     exchangesKeys: false,
+    rewrites: false,
+    patience: 1,
     headers: [],
     pids: () => [provider.pid],
     logged: () => undefined,
@@ -98,6 +114,8 @@ async function startNginx(place: Place): Promise<Subject> {
     version: nginxVersion() ?? "",
     port: ports,
     exchangesKeys: false,
+    rewrites: false,
+    patience: 1,
     headers: [],
     pids: () => family(child.pid),
     logged: () => linesOf(log),
@@ -124,6 +142,8 @@ async function startOurs(key: SubjectKey, folder: string, name: string, place: P
     version: `Node ${process.versions.node}`,
     port,
     exchangesKeys: true,
+    rewrites: false,
+    patience: 1,
     headers: [],
     pids: () => family(child.pid),
     logged: () => linesOf(log),
@@ -132,15 +152,41 @@ async function startOurs(key: SubjectKey, folder: string, name: string, place: P
   };
 }
 
-/** The version that was installed from npm for comparison. */
-export const PORTKEY_VERSION = "1.15.2";
+async function startEnvoy(place: Place): Promise<Subject> {
+  const at = installed(place, "envoy");
+  const ports = { http1: await freePort(), http2: await freePort() };
+  const config = join(place.folder, "envoy.json");
+  const log = join(place.folder, "access.log");
+  writeFileSync(config, envoyConfig(log, ports, place.providerPort));
+  const child = new Child("envoy", {
+    command: join(at, "bin/envoy"),
+    // One worker for the one core, and as quiet as nginx is about itself.
+    args: ["-c", config, "--concurrency", "1", "--log-level", "warning", "--disable-hot-restart"],
+    core: place.core,
+    output: join(place.folder, "output.log"),
+    messages: false,
+  });
+  await accepting(ports.http1, child);
+  return {
+    key: "envoy",
+    version: PEER_VERSIONS.envoy,
+    port: ports,
+    exchangesKeys: false,
+    rewrites: false,
+    patience: 1,
+    headers: [],
+    pids: () => family(child.pid),
+    logged: () => linesOf(log),
+    child: undefined,
+    stop: () => child.stop(),
+  };
+}
 
 async function startPortkey(place: Place): Promise<Subject> {
-  if (place.portkey === undefined) throw new Error("not installed: run with --peers");
   const port = await freePort();
   const child = new Child("portkey", {
     command: process.execPath,
-    args: [join(place.portkey, "node_modules/@portkey-ai/gateway/build/start-patched.js"), "--headless", `--port=${port}`],
+    args: [join(installed(place, "portkey"), "node_modules/@portkey-ai/gateway/build/start-patched.js"), "--headless", `--port=${port}`],
     core: place.core,
     output: join(place.folder, "output.log"),
     messages: false,
@@ -149,9 +195,11 @@ async function startPortkey(place: Place): Promise<Subject> {
   await accepting(port, child);
   return {
     key: "portkey",
-    version: `${PORTKEY_VERSION} on Node ${process.versions.node}`,
+    version: `${PEER_VERSIONS.portkey} on Node ${process.versions.node}`,
     port: { http1: port, http2: 0 },
     exchangesKeys: false,
+    rewrites: false,
+    patience: 1,
     headers: ["x-portkey-provider", "openai", "x-portkey-custom-host", `http://127.0.0.1:${place.providerPort}/v1`],
     pids: () => family(child.pid),
     logged: () => undefined,
@@ -160,26 +208,41 @@ async function startPortkey(place: Place): Promise<Subject> {
   };
 }
 
-/**
- * Installs Portkey's gateway into a folder outside the repository, with npm's own client, and repairs its streams. Returns why not, if it
- * cannot.
- */
-export function installPortkey(folder: string): string | undefined {
-  mkdirSync(folder, { recursive: true });
-  const build = join(folder, "node_modules/@portkey-ai/gateway/build");
-  if (existsSync(join(build, "start-patched.js"))) return undefined;
-  writeFileSync(join(folder, "package.json"), '{ "private": true }');
-  const args = ["install", "--no-audit", "--no-fund", "--ignore-scripts", `@portkey-ai/gateway@${PORTKEY_VERSION}`];
-  const done = spawnSync("npm", args, { cwd: folder, encoding: "utf8", timeout: 180_000 });
-  if (done.status !== 0) return (done.stderr || String(done.error)).trim().split("\n").slice(0, 3).join(" ");
-  // As installed, every stream from this provider is answered with status 500: headers of an answer from `fetch` are set, which are
-  // immutable. Streams are measured with that one place repaired; what was not broken takes the same way as before.
-  const text = readFileSync(join(build, "start-server.js"), "utf8");
-  const broken = "updateHeaders(e,t,a){return e.headers";
-  if (text.split(broken).length !== 2) return "the place that breaks its streams was not found";
-  const repaired = 'updateHeaders(e,t,a){try{e.headers.delete("x-none")}catch{e=new Response(e.body,e)}return e.headers';
-  writeFileSync(join(build, "start-patched.js"), text.replace(broken, repaired));
-  return undefined;
+async function startLiteLlm(place: Place): Promise<Subject> {
+  const at = installed(place, "litellm");
+  const port = await freePort();
+  const config = join(place.folder, "config.json");
+  writeFileSync(config, liteLlmConfig(place.providerPort));
+  const child = new Child("litellm", {
+    command: join(at, "bin/litellm"),
+    args: ["--config", config, "--host", "127.0.0.1", "--port", String(port), "--num_workers", "1", "--telemetry", "False"],
+    core: place.core,
+    output: join(place.folder, "output.log"),
+    messages: false,
+    env: { LITELLM_MODE: "PRODUCTION", LITELLM_LOG: "ERROR", LITELLM_LOCAL_MODEL_COST_MAP: "True", PYTHONUNBUFFERED: "1" },
+  });
+  // It imports for half a minute on one slow core.
+  await accepting(port, child, 60_000);
+  return {
+    key: "litellm",
+    version: PEER_VERSIONS.litellm,
+    port: { http1: port, http2: 0 },
+    exchangesKeys: true,
+    rewrites: true,
+    // It answers some hundred calls a second, and streams more slowly.
+    patience: 8,
+    headers: [],
+    pids: () => family(child.pid),
+    logged: () => undefined,
+    child: undefined,
+    stop: () => child.stop(),
+  };
+}
+
+function installed({ peers }: Place, key: PeerKey): string {
+  const at = peers[key];
+  if (at === undefined) throw new Error("not installed: run with --peers");
+  return at;
 }
 
 /** A port that nothing listened on a moment ago. */
@@ -191,9 +254,10 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** Waits until a port answers anything at all over HTTP. */
-async function accepting(port: number, child: Child): Promise<void> {
-  for (let tried = 0; tried < 10_000; tried++) {
+/** Waits until a port answers anything at all over HTTP, at most that many milliseconds. */
+async function accepting(port: number, child: Child, patienceMs = 10_000): Promise<void> {
+  const givenUpMs = performance.now() + patienceMs;
+  while (performance.now() < givenUpMs) {
     if (child.exited) throw new Error("ended while starting");
     try {
       await (await fetch(`http://127.0.0.1:${port}/`)).arrayBuffer();
@@ -202,7 +266,7 @@ async function accepting(port: number, child: Child): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
-  throw new Error(`did not listen on port ${port} within 10 s`);
+  throw new Error(`did not listen on port ${port} within ${patienceMs / 1000} s`);
 }
 
 const counted = new Map<string, { bytes: number; lines: number }>();
