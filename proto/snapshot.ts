@@ -50,11 +50,20 @@ export function rootOf(entries: readonly Pick<SnapshotEntry, "type" | "name" | "
  * are sorted, and annotations are left out, because they are without effect and tools change them all the time.
  */
 export function canonicalBytes(resource: Resource): Uint8Array {
+  return orderedBytes(resource, false);
+}
+
+/** The canonical bytes and the annotations with them: what a store keeps, and what tells whether a resource was changed at all. */
+export function wholeBytes(resource: Resource): Uint8Array {
+  return orderedBytes(resource, true);
+}
+
+function orderedBytes(resource: Resource, annotations: boolean): Uint8Array {
   const schema = schemaOf(kindOf(resource));
   const copy = clone(schema, resource) as Resource;
   if (copy.metadata !== undefined) {
     copy.metadata.namespace = namespaceOf(copy);
-    copy.metadata.annotations = {};
+    if (!annotations) copy.metadata.annotations = {};
   }
   sortMaps(reflect(schema, copy));
   return toBinary(schema, copy);

@@ -1,0 +1,329 @@
+/** What every store keeps, asked of each of them. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { groupResources, type Resource } from "../../proto/resources/kinds.ts";
+import { snapshotOf } from "../../proto/snapshot.ts";
+import { ManualClock } from "../../test/kit/clock.ts";
+import { consumerOf, routeOf } from "../../test/kit/policy.ts";
+import { sha256 } from "../sha256.ts";
+import { keyOf } from "./change.ts";
+import { openMemory } from "./memory.ts";
+import { openSqlite } from "./sqlite.ts";
+import type { PolicyStore, StoreChange, StoredPolicy } from "./store.ts";
+
+interface Kind {
+  readonly name: string;
+  /** Whether two handles can be open on one store. */
+  readonly several: boolean;
+  readonly lasting: boolean;
+  open(folder: string, clock: ManualClock, keep?: number): Promise<PolicyStore>;
+}
+
+const kinds: readonly Kind[] = [
+  { name: "memory", several: false, lasting: false, open: async (_folder, _clock, keep) => openMemory(keep) },
+  {
+    name: "sqlite",
+    several: true,
+    lasting: true,
+    open: (folder, clock, keep) => openSqlite(join(folder, "policy.sqlite"), { clock, ...(keep === undefined ? {} : { keep }) }),
+  },
+];
+
+const ends: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "outrigger-store-"));
+  ends.push(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+function route(name: string, model: string, namespace = "", annotations: Record<string, string> = {}): Resource {
+  const made = routeOf(name, { match: { models: [model] }, targets: [{ provider: "near" }] }, namespace);
+  if (made.metadata !== undefined) made.metadata.annotations = annotations;
+  return made;
+}
+
+function change(base: number, upserts: readonly (Resource | [Resource, owner: string])[], rest: Partial<StoreChange> = {}): StoreChange {
+  return {
+    base,
+    upserts: upserts.map((one) => (Array.isArray(one) ? { resource: one[0], owner: one[1] } : { resource: one, owner: "" })),
+    removals: [],
+    author: "somebody",
+    reason: "",
+    atMs: 1_790_000_000_000,
+    rolledBackTo: 0,
+    ...rest,
+  };
+}
+
+/** What stands, in a form that can be compared. */
+function seen(policy: StoredPolicy | undefined) {
+  if (policy === undefined) return undefined;
+  const { revision, resources, problems } = policy;
+  return {
+    revision,
+    problems,
+    root: snapshotOf(groupResources(resources.map(({ resource }) => resource)), sha256).root,
+    resources: resources.map(({ resource, owner, revision: changed }) => ({ ...keyOf(resource), owner, changed, resource })),
+  };
+}
+
+const key = (name: string, namespace = "default") => ({ kind: "ModelRoute" as const, namespace, name });
+
+describe.each(kinds)("$name", ({ open, several, lasting }) => {
+  async function opened(keep?: number): Promise<{ store: PolicyStore; clock: ManualClock; folder: string }> {
+    const [folder, clock] = [newFolder(), new ManualClock()];
+    const store = await open(folder, clock, keep);
+    ends.push(() => store.close());
+    return { store, clock, folder };
+  }
+
+  test("begins empty, at revision 0", async () => {
+    const { store } = await opened();
+    expect(await store.read()).toEqual({ revision: 0, resources: [], problems: [] });
+    expect(await store.readAt(0)).toEqual({ revision: 0, resources: [], problems: [] });
+    expect(await store.readAt(1)).toBeUndefined();
+    expect(await store.revisions(10)).toEqual([]);
+  });
+
+  test("keeps what is written, sorted, with owner and the revision of its last change", async () => {
+    const { store } = await opened();
+    expect(await store.write(change(0, [route("b", "m"), [route("a", "m"), "team"], route("z", "m", "apart")]))).toEqual({
+      written: true,
+      revision: 1,
+    });
+    expect(await store.write(change(1, [route("b", "other")], { removals: [key("z", "apart")] }))).toEqual({ written: true, revision: 2 });
+    const { revision, resources } = await store.read();
+    expect(revision).toBe(2);
+    expect(resources.map((one) => ({ ...keyOf(one.resource), owner: one.owner, revision: one.revision }))).toEqual([
+      { ...key("a"), owner: "team", revision: 1 },
+      { ...key("b"), owner: "", revision: 2 },
+    ]);
+    // The namespace is written out, whoever wrote it.
+    expect(resources.map(({ resource }) => resource.metadata?.namespace)).toEqual(["default", "default"]);
+  });
+
+  test("keeps annotations", async () => {
+    const { store } = await opened();
+    await store.write(change(0, [route("a", "m", "", { why: "because" })]));
+    expect((await store.read()).resources[0]?.resource.metadata?.annotations).toEqual({ why: "because" });
+    expect(await store.write(change(1, [route("a", "m", "", { why: "otherwise" })]))).toEqual({ written: true, revision: 2 });
+  });
+
+  test("remembers who, when, why and what", async () => {
+    const { store } = await opened();
+    await store.write(change(0, [route("a", "m"), route("b", "m")], { author: "ada", reason: "first", atMs: 5_000 }));
+    await store.write(change(1, [route("b", "n"), route("c", "m")], { removals: [key("a")], rolledBackTo: 7 }));
+    expect(await store.revisions(10)).toEqual([
+      {
+        revision: 2,
+        atMs: 1_790_000_000_000,
+        author: "somebody",
+        reason: "",
+        rolledBackTo: 7,
+        created: [key("c")],
+        updated: [key("b")],
+        deleted: [key("a")],
+      },
+      {
+        revision: 1,
+        atMs: 5_000,
+        author: "ada",
+        reason: "first",
+        rolledBackTo: 0,
+        created: [key("a"), key("b")],
+        updated: [],
+        deleted: [],
+      },
+    ]);
+    expect((await store.revisions(1)).map(({ revision }) => revision)).toEqual([2]);
+    expect((await store.revisions(10, 2)).map(({ revision }) => revision)).toEqual([1]);
+  });
+
+  test("refuses a change that was made from another revision, and says which holds", async () => {
+    const { store } = await opened();
+    await store.write(change(0, [route("a", "m")]));
+    const before = seen(await store.read());
+    expect(await store.write(change(0, [route("b", "m")]))).toEqual({ written: false, newest: 1 });
+    expect(await store.write(change(2, [route("b", "m")]))).toEqual({ written: false, newest: 1 });
+    expect(seen(await store.read())).toEqual(before);
+  });
+
+  test("makes no revision of a change that changes nothing", async () => {
+    const { store } = await opened();
+    await store.write(change(0, [[route("a", "m"), "team"]]));
+    expect(await store.write(change(1, [[route("a", "m", "default"), "team"]], { removals: [key("gone")] }))).toEqual({
+      written: true,
+      revision: 1,
+    });
+    expect(await store.revisions(10)).toHaveLength(1);
+    // Another owner is a change.
+    expect(await store.write(change(1, [[route("a", "m"), "others"]]))).toEqual({ written: true, revision: 2 });
+  });
+
+  test("reads every revision that it remembers, and forgets the oldest", async () => {
+    const { store } = await opened(3);
+    const policies = [seen(await store.read())];
+    for (let at = 0; at < 5; at++) {
+      const removals = at === 2 ? [key("r0")] : [];
+      await store.write(change(at, [route(`r${at}`, "m"), route("same", `m${at}`)], { removals }));
+      policies.push(seen(await store.read()));
+      // All that is remembered still reads as it did when it was new.
+      for (const [revision, policy] of policies.entries()) {
+        const kept = revision > at - 2 || (revision === 0 && at < 3);
+        expect(seen(await store.readAt(revision)), `revision ${revision} at ${at + 1}`).toEqual(kept ? policy : undefined);
+      }
+    }
+    expect((await store.revisions(10)).map(({ revision }) => revision)).toEqual([5, 4, 3]);
+  });
+
+  test("tells of every revision in order, of those that are there first", async () => {
+    const { store, clock } = await opened();
+    for (let at = 0; at < 3; at++) await store.write(change(at, [route(`r${at}`, "m")]));
+    const told: (readonly [revision: number, resources: number])[] = [];
+    const stop = store.watch(
+      1,
+      ({ revision, resources }) => told.push([revision, resources.length]),
+      () => told.push([-1, -1]),
+    );
+    expect(told).toEqual([]);
+    await settled();
+    expect(told).toEqual([
+      [2, 2],
+      [3, 3],
+    ]);
+    await store.write(change(3, [route("r3", "m")]));
+    await store.write(change(4, [], { removals: [key("r0"), key("r1")] }));
+    await settled();
+    expect(told.slice(2)).toEqual([
+      [4, 4],
+      [5, 2],
+    ]);
+    stop();
+    await store.write(change(5, [route("r5", "m")]));
+    clock.advance(10_000);
+    await settled();
+    expect(told).toHaveLength(4);
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("begins with the oldest that it remembers for somebody who has been away for long", async () => {
+    const { store } = await opened(2);
+    for (let at = 0; at < 5; at++) await store.write(change(at, [route(`r${at}`, "m")]));
+    const told: number[] = [];
+    ends.push(
+      store.watch(
+        0,
+        ({ revision }) => told.push(revision),
+        () => told.push(-1),
+      ),
+    );
+    await settled();
+    expect(told).toEqual([4, 5]);
+  });
+
+  test.runIf(lasting)("is as it was when it is opened again", async () => {
+    const { store, clock, folder } = await opened();
+    await store.write(
+      change(0, [[route("a", "m"), "team"], consumerOf("c", { identities: [{ kind: { case: "anonymous", value: {} } }] })]),
+    );
+    await store.write(change(1, [route("a", "n")], { removals: [key("nothing")] }));
+    const [now, first, records] = [seen(await store.read()), seen(await store.readAt(1)), await store.revisions(10)];
+    await store.close();
+    ends.pop();
+    const again = await open(folder, clock);
+    ends.push(() => again.close());
+    expect(seen(await again.read())).toEqual(now);
+    expect(seen(await again.readAt(1))).toEqual(first);
+    expect(await again.revisions(10)).toEqual(records);
+    expect(await again.write(change(2, [route("b", "m")]))).toEqual({ written: true, revision: 3 });
+  });
+
+  test.runIf(several)("holds compare-and-swap between two handles, and tells each of the other's revisions", async () => {
+    const { store: one, clock, folder } = await opened();
+    const other = await open(folder, clock);
+    ends.push(() => other.close());
+    const told: number[] = [];
+    ends.push(
+      one.watch(
+        0,
+        ({ revision }) => told.push(revision),
+        () => told.push(-1),
+      ),
+    );
+    expect(await other.write(change(0, [route("a", "m")]))).toEqual({ written: true, revision: 1 });
+    expect(await one.write(change(0, [route("b", "m")]))).toEqual({ written: false, newest: 1 });
+    expect(await one.write(change(1, [route("b", "m")]))).toEqual({ written: true, revision: 2 });
+    expect(await other.write(change(2, [route("c", "m")]))).toEqual({ written: true, revision: 3 });
+    clock.advance(5_000);
+    await settled();
+    expect(told).toEqual([1, 2, 3]);
+    expect(seen(await one.read())).toEqual(seen(await other.read()));
+  });
+});
+
+/** One step of a script: what is written from which revision. */
+const stepArbitrary = fc.record({
+  stale: fc.boolean(),
+  upserts: fc.uniqueArray(fc.tuple(fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 2 }), fc.constantFrom("", "team", "others")), {
+    maxLength: 4,
+    selector: ([name]) => name,
+  }),
+  removals: fc.uniqueArray(fc.integer({ min: 6, max: 11 }), { maxLength: 2 }),
+});
+
+test("every store answers the same script the same way, with the same roots", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(stepArbitrary, { maxLength: 12 }), async (steps) => {
+      const stores = await Promise.all(kinds.map((kind) => kind.open(newFolder(), new ManualClock(), 5)));
+      try {
+        const told: number[][] = stores.map(() => []);
+        for (const [at, store] of stores.entries())
+          store.watch(
+            0,
+            ({ revision }) => told[at]?.push(revision),
+            () => told[at]?.push(-1),
+          );
+        for (const { stale, upserts, removals } of steps) {
+          // Names from 6 on stand for those below them, so that what is removed was often written before; never both in one change.
+          const gone = removals.map((name) => name - 6).filter((name) => !upserts.some(([written]) => written === name));
+          const outcomes = await Promise.all(
+            stores.map(async (store) =>
+              store.write(
+                change(
+                  (await store.read()).revision - (stale ? 1 : 0),
+                  upserts.map(([name, model, owner]) => [route(`r${name}`, `m${model}`, name % 2 === 0 ? "" : "apart"), owner]),
+                  { removals: gone.map((name) => key(`r${name}`, name % 2 === 0 ? "default" : "apart")) },
+                ),
+              ),
+            ),
+          );
+          for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0]);
+        }
+        await settled();
+        const reads = await Promise.all(
+          stores.map(async (store, at) => {
+            const now = await store.read();
+            const past = await Promise.all(Array.from({ length: now.revision + 1 }, (_, revision) => store.readAt(revision)));
+            return { now: seen(now), past: past.map(seen), records: await store.revisions(100), told: told[at] };
+          }),
+        );
+        for (const read of reads) expect(read).toEqual(reads[0]);
+      } finally {
+        for (const store of stores) await store.close();
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+/** Lets everything that is due in this turn happen. */
+function settled(): Promise<void> {
+  return new Promise((done) => setImmediate(done));
+}
