@@ -1,11 +1,13 @@
 /**
  * What flows through the house: a call, the filters that it passes, and what they may ask of the outside world.
  *
- * Everything here is a type or a few lines on one: this file is what a filter imports, and a filter imports nothing else of ours.
+ * Everything here is a type or a few lines on one: this file is what a filter imports, and a filter imports nothing else of ours but types.
  */
 import type { Batch, NativeRequest } from "../proto/chat.ts";
 import type { Fault } from "../proto/fault.ts";
 import type { ChatRequest } from "../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { Warning } from "../proto/gen/outrigger/chat/v1/events_pb.ts";
+import type { Seals } from "./dialects/dialect.ts";
 
 /** A wire format that callers speak, as it is named in records. */
 export type DoorName = "openai" | "anthropic" | "grpc" | "grpc-web" | "connect";
@@ -39,6 +41,10 @@ export interface Call {
   readonly consumer: CallConsumer | undefined;
   /** Which route and target were chosen; set by `route`. */
   readonly target: CallTarget | undefined;
+  /** What the caller is told right behind the start of the answer, because a filter changed what is sent. */
+  readonly warnings: readonly Warning[];
+  /** Sees each batch of the provider's answer as soon as it is read, before any filter does; set by `recall`. It must be quick. */
+  readonly watch: ((batch: Batch) => void) | undefined;
   /** What was decided and found out on the way, for `record` and for explanations. The one thing that filters write to. */
   readonly notes: CallNotes;
 }
@@ -64,6 +70,8 @@ export interface CallTarget {
   readonly dropUnsupported: boolean;
   /** Sends the call there. */
   readonly send: Next;
+  /** What the target wants of thinking that it sealed, or undefined if it seals none. */
+  readonly seals: Seals | undefined;
 }
 
 /** What filters found out about a call. Written to by filters, read by `record` at the end. */

@@ -8,6 +8,7 @@ import { rpcDoor } from "./doors/connect.ts";
 import { createListener } from "./doors/listener.ts";
 import { openAiDoor } from "./doors/openai.ts";
 import { createOps } from "./doors/ops.ts";
+import { recall } from "./filters/recall.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
 import { type LineWriter, openLines } from "./io/lines.ts";
@@ -20,6 +21,7 @@ import { openUpstream } from "./io/upstream.ts";
 import { compilePolicy } from "./policy/compile.ts";
 import { findForeign } from "./policy/understand.ts";
 import { type Offer, type Outcome, type PolicyStatus, watchPolicy } from "./policy/watch.ts";
+import { SealedTurns } from "./sealedTurns.ts";
 import type { SidecarSettings } from "./settings.ts";
 
 /** Where policy comes from. */
@@ -57,6 +59,14 @@ export interface Sidecar {
   readonly closed: Promise<void>;
 }
 
+/** Sealed thinking that is kept beside callers. */
+const sealedLimits = {
+  /** Each takes two places in tables: as many make tables of some megabytes, whatever little is in them. */
+  turnsMax: 10_000,
+  /** The longest that a provider keeps a prompt in its cache: a tool loop that waited longer begins anew in all but name. */
+  idleMs: 3_600_000,
+} as const;
+
 /** Starts a sidecar. Throws if an address cannot be listened on; then everything that was opened is closed again. */
 export async function startSidecar(settings: SidecarSettings, source: PolicySource, parts: SidecarParts): Promise<Sidecar> {
   const clock = systemClock;
@@ -67,6 +77,10 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const load = meterLoad(clock, settings.lagMaxMs);
   const secrets = openSecrets(parts.environment, clock, (message, facts) => telemetry.log.warn(facts, message));
   const shedding = shed({ callsMax: settings.callsMax, saturated: load.saturated }, clock);
+  const sealedTurns = new SealedTurns({ bytesMax: settings.sealedBytesMax, ...sealedLimits }, clock);
+  const sha256 = (text: string): string => hash("sha256", text, "hex");
+  const recalling = recall(sealedTurns, sha256);
+  telemetry.watchSealedTurns(() => sealedTurns.counts());
   let draining = false;
 
   const policies = watchPolicy({
@@ -77,10 +91,11 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
         upstream: upstream.send,
         clock,
         random,
-        sha256: (text) => hash("sha256", text, "hex"),
+        sha256,
         secret: secrets.find,
         signer: (scope, key) => signer(scope, key, clock),
         shed: shedding,
+        recall: recalling,
         write: telemetry.write,
         refused: (call, fault) => telemetry.refused(call.door, call.id, fault),
       });

@@ -14,7 +14,7 @@ describe("the pipeline", () => {
         yield* next(call);
         log.push(`${name} out`);
       };
-    const names = ["identify", "record", "shed", "route", "failover"] as const;
+    const names = ["identify", "record", "shed", "route", "failover", "recall"] as const;
     const filters = Object.fromEntries(names.map((name) => [name, noted(name)]));
     await batchesOf(compose(inOrder(filters as never), () => answerOf([endEvent()]))(makeCall()));
     expect(log).toEqual([...names.map((name) => `${name} in`), ...names.toReversed().map((name) => `${name} out`)]);

@@ -14,6 +14,7 @@ export interface Filters {
   readonly shed: Filter;
   readonly route: Filter;
   readonly failover: Filter;
+  readonly recall: Filter;
 }
 
 /** The order in which a call meets the filters, each with its reason. */
@@ -23,7 +24,8 @@ export function inOrder(filters: Filters): readonly Filter[] {
     filters.record, // Outside all that can fail, so that every call of a known caller leaves one line, however it ends.
     filters.shed, // Before any work is done: a refusal must be the cheapest answer there is.
     filters.route, // What the model's name means decides what the later filters apply to.
-    filters.failover, // Last before the wire: it may ask more than one target, and what stands above sees one answer.
+    filters.failover, // It may ask more than one target, and what stands above sees one answer.
+    filters.recall, // Last before the wire: which sealed thinking may be given back depends on the one target that is asked now.
   ];
 }
 

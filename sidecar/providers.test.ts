@@ -73,6 +73,7 @@ function wireTo(model: string, unsupportedParams: "drop" | "reject"): Wire {
     secret: () => ({ read: () => new Secret("s3cret") }),
     signer: () => () => [],
     shed: (call, next) => next(call),
+    recall: (call, next) => next(call),
     write: () => {},
     refused: () => {},
   });

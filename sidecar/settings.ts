@@ -37,6 +37,14 @@ const schema = z.strictObject({
     .int()
     .min(1024)
     .default(10 * 1024 * 1024),
+  /**
+   * How many bytes of sealed thinking are kept for callers who cannot carry it; 0 keeps none. 32 MiB hold some thousand turns of tool
+   * loops, and are a third of what the process takes anyway.
+   */
+  sealedBytesMax: z
+    .int()
+    .min(0)
+    .default(32 * 1024 * 1024),
   /** Whether gRPC clients may ask which services there are. */
   reflection: z.boolean().default(true),
   /** Whether every RPC takes the generic stack: slower, and the reference that the fast path is compared with. */

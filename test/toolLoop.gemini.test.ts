@@ -14,8 +14,9 @@ const skip = "skip_thought_signature_validator";
 let replay: Replay;
 let house: TestSidecar;
 
-beforeAll(async () => {
-  replay = await startReplay();
+const secrets = { open: "a", ant: "b", gem: "c" };
+
+function policy(): string {
   const more = `---
 apiVersion: outrigger.dev/v1alpha1
 kind: Provider
@@ -27,7 +28,12 @@ kind: ModelRoute
 metadata: {name: gem-route}
 spec: {match: {models: [gem]}, targets: [{provider: gem-provider, model: gemini-3-flash}]}
 `;
-  house = await startTestSidecar(policyFor(replay.origin, { more }), { open: "a", ant: "b", gem: "c" }, { logLevel: "silent" });
+  return policyFor(replay.origin, { more });
+}
+
+beforeAll(async () => {
+  replay = await startReplay();
+  house = await startTestSidecar(policy(), secrets, { logLevel: "silent" });
 });
 afterAll(async () => {
   await house.close();
@@ -105,17 +111,18 @@ const tools: OpenAI.ChatCompletionTool[] = ["up", "down"].map((name) => ({
   function: { name, parameters: { type: "object", properties: { turn: { type: "integer" } } } },
 }));
 
-/** One conversation to its end. `keep` is what the client keeps of an assistant's message. */
+/** One conversation to its end. `keep` is what the client keeps of an assistant's message, `origin` where the sidecar is. */
 async function converse(
   stream: boolean,
   keep: (message: OpenAI.ChatCompletionMessage) => OpenAI.ChatCompletionMessageParam,
+  origin: () => string | Promise<string> = () => house.origin,
 ): Promise<number> {
-  const sdk = new OpenAI({ baseURL: `${house.origin}/v1`, apiKey: "none", maxRetries: 0 });
   const messages: OpenAI.ChatCompletionMessageParam[] = [
     { role: "system", content: "Go up and down." },
     { role: "user", content: "Begin." },
   ];
   for (let turn = 1; ; turn++) {
+    const sdk = new OpenAI({ baseURL: `${await origin()}/v1`, apiKey: "none", maxRetries: 0 });
     const asked = { model: "gem", messages, tools };
     const answer = stream ? await sdk.chat.completions.stream(asked).finalChatCompletion() : await sdk.chat.completions.create(asked);
     const choice = answer.choices[0];
@@ -134,16 +141,50 @@ async function converse(
   }
 }
 
-test.each([true, false])("a client that knows nothing of signatures is never refused, streaming: %s", async (stream) => {
+const plain = ({ content, tool_calls }: OpenAI.ChatCompletionMessage): OpenAI.ChatCompletionMessageParam => ({
+  role: "assistant",
+  content,
+  ...(tool_calls === undefined ? {} : { tool_calls }),
+});
+
+test.each([true, false])("a client that knows nothing of signatures is never refused and loses none, streaming: %s", async (stream) => {
   const provider = new StrictProvider();
   replay.answerWith((request) => provider.answer(request));
-  const plain = ({ content, tool_calls }: OpenAI.ChatCompletionMessage): OpenAI.ChatCompletionMessageParam => ({
-    role: "assistant",
-    content,
-    ...(tool_calls === undefined ? {} : { tool_calls }),
-  });
   expect(await converse(stream, plain)).toBe(turns + 1);
-  expect(new Set(provider.lost).size).toBe(turns);
+  expect(provider.lost).toEqual([]);
+});
+
+test("where nothing is kept, the value for lost signatures goes in their place, and no request is refused", async () => {
+  const forgetful = await startTestSidecar(policy(), secrets, { logLevel: "silent", sealedBytesMax: 0 });
+  try {
+    const provider = new StrictProvider();
+    replay.answerWith((request) => provider.answer(request));
+    expect(await converse(false, plain, () => forgetful.origin)).toBe(turns + 1);
+    expect(new Set(provider.lost).size).toBe(turns);
+  } finally {
+    await forgetful.close();
+  }
+});
+
+test("a sidecar that starts again in the middle has lost what was before, and the conversation goes on", async () => {
+  const provider = new StrictProvider();
+  replay.answerWith((request) => provider.answer(request));
+  const halves = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
+  try {
+    let asked = 0;
+    const origin = async (): Promise<string> => {
+      asked += 1;
+      if (asked === turns / 2 + 1) {
+        await halves[0]?.close();
+        halves.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
+      }
+      return halves.at(-1)?.origin ?? "";
+    };
+    expect(await converse(false, plain, origin)).toBe(turns + 1);
+    expect([...new Set(provider.lost)].map(Number)).toEqual(Array.from({ length: turns / 2 }, (_, at) => at + 1));
+  } finally {
+    await halves.at(-1)?.close();
+  }
 });
 
 test("a client that gives messages back as it got them loses no signature", async () => {
@@ -151,4 +192,35 @@ test("a client that gives messages back as it got them loses no signature", asyn
   replay.answerWith((request) => provider.answer(request));
   expect(await converse(false, (message) => message)).toBe(turns + 1);
   expect(provider.lost).toEqual([]);
+});
+
+/** Real conversations, each then broken in one way: the provider must see it, or it proves nothing. */
+test("the provider refuses what breaks its rules", async () => {
+  const provider = new StrictProvider();
+  const requests: SeenRequest[] = [];
+  replay.answerWith((request) => {
+    requests.push(request);
+    return provider.answer(request);
+  });
+  await converse(false, plain);
+  const asked: Json = JSON.parse(requests[4]?.body.toString() ?? "");
+  const answer = (change: (contents: Json[]) => void): number => {
+    const broken = structuredClone(asked);
+    change(broken.contents);
+    const request = requests[4];
+    if (request === undefined) throw new Error("there were too few requests");
+    return provider.answer({ ...request, body: Buffer.from(JSON.stringify(broken)) }).status;
+  };
+  expect(answer(() => {})).toBe(200);
+  const wrong: Readonly<Record<string, (contents: Json[]) => void>> = {
+    "no signature": ([, model]) => delete model.parts[1].thoughtSignature,
+    "another turn's signature": (contents) => {
+      contents[1].parts[1].thoughtSignature = contents[3].parts[1].thoughtSignature;
+    },
+    "results in another order": (contents) => contents[2].parts.reverse(),
+    "a result less": (contents) => contents[2].parts.pop(),
+    "two contents of one side": (contents) => contents.splice(2, 1),
+    "words beside results": (contents) => contents[2].parts.push({ text: "and" }),
+  };
+  for (const [name, change] of Object.entries(wrong)) expect([name, answer(change)]).toEqual([name, 400]);
 });

@@ -70,6 +70,11 @@ function commands(world: World, finish: (code: number) => void): Command {
     .addOption(count("--log-one-in <count>", "log one of this many calls that went well; every failed one is").env("OUTRIGGER_LOG_ONE_IN"))
     .addOption(count("--calls-max <count>", "calls in flight at most").env("OUTRIGGER_CALLS_MAX"))
     .addOption(count("--request-bytes-max <bytes>", "the most bytes of one request").env("OUTRIGGER_REQUEST_BYTES_MAX"))
+    .addOption(
+      count("--sealed-bytes-max <bytes>", "the most bytes of sealed thinking kept for callers who cannot carry it").env(
+        "OUTRIGGER_SEALED_BYTES_MAX",
+      ),
+    )
     .addOption(count("--drain-grace <seconds>", "how long running calls may take to end once it stops").env("OUTRIGGER_DRAIN_GRACE"))
     .addOption(new Option("--no-reflection", "gRPC clients may not ask which services there are"))
     .action(async (options) => {
@@ -178,6 +183,7 @@ function settingsOf(options: {
   readonly logOneIn?: number;
   readonly callsMax?: number;
   readonly requestBytesMax?: number;
+  readonly sealedBytesMax?: number;
   readonly drainGrace?: number;
   readonly reflection: boolean;
 }): GivenSettings {
@@ -192,6 +198,7 @@ function settingsOf(options: {
     ...(options.logOneIn === undefined ? {} : { logOneIn: options.logOneIn }),
     ...(options.callsMax === undefined ? {} : { callsMax: options.callsMax }),
     ...(options.requestBytesMax === undefined ? {} : { requestBytesMax: options.requestBytesMax }),
+    ...(options.sealedBytesMax === undefined ? {} : { sealedBytesMax: options.sealedBytesMax }),
     ...(options.drainGrace === undefined ? {} : { drainGraceMs: options.drainGrace * 1000 }),
   };
 }

@@ -47,6 +47,8 @@ export interface AnswerWriter {
 /** The half that a provider's row configures. */
 export interface ClientHalf {
   readonly dialect: string;
+  /** How the thinking is treated that its models seal; left out where they seal none. */
+  readonly seals?: Seals | undefined;
   /** What becomes of single parameters at a model, where that is known; for explanations. */
   capabilitiesOf?(model: string): readonly { readonly parameter: string; readonly support: string; readonly how: string }[];
   /**
@@ -58,6 +60,16 @@ export interface ClientHalf {
   readAnswer(input: AnswerInput): AnswerReader;
   /** Reads an answer whose status says that it is a refusal. */
   readFault(refused: RefusedAnswer): Fault;
+}
+
+/** What a provider that seals its models' thinking wants of it when the conversation comes back. */
+export interface Seals {
+  /** The dialect that stands on its seals. */
+  readonly dialect: string;
+  /** Whether it wants them back with every request; otherwise with those alone that ask the model to think. */
+  readonly always: boolean;
+  /** Whether what one endpoint sealed every other one opens that has the model; otherwise only the one that made it. */
+  readonly portable: boolean;
 }
 
 /** What is to be sent. */

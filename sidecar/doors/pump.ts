@@ -90,9 +90,13 @@ export function callOf(parts: CallParts, signal: AbortSignal, startedAtMs: numbe
     deadlineAtMs: startedAtMs + untilDeadlineMs(parts.timeoutMs),
     consumer: undefined,
     target: undefined,
+    warnings: noWarnings,
+    watch: undefined,
     notes: newNotes(parts.validateOnly),
   };
 }
+
+const noWarnings: Call["warnings"] = [];
 
 /** How long a call may take whose caller waits for so long, in milliseconds: the answer must arrive before the caller's own clock runs out. */
 export function untilDeadlineMs(timeoutMs: number): number {

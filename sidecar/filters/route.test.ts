@@ -11,7 +11,10 @@ const someone: CallConsumer = { namespace: "default", name: "someone", team: "",
 function routed(resources: Partial<Resources>, model: string, consumer = someone, random = 0): string {
   const reached: Call[] = [];
   const end: Next = () => answerOf();
-  const { filter } = compileRoute(resourcesOf(resources), () => () => end, { next: () => random, id: () => "" });
+  const { filter } = compileRoute(resourcesOf(resources), () => () => ({ send: end, seals: undefined }), {
+    next: () => random,
+    id: () => "",
+  });
   filter(makeCall({ request: chatRequest({ model }), consumer }), (call) => {
     reached.push(call);
     return answerOf();

@@ -3,13 +3,13 @@ import { Fault, FaultReason } from "../../proto/fault.ts";
 import { type ModelRoute, UnsupportedParams } from "../../proto/gen/outrigger/policy/v1/model_route_pb.ts";
 import { exactness, isPattern, matcher } from "../../proto/pattern.ts";
 import type { Resources } from "../../proto/resources.ts";
-import type { CallConsumer, CallTarget, Filter, ListedModel, Next, Random } from "../call.ts";
+import type { CallConsumer, CallTarget, Filter, ListedModel, Random } from "../call.ts";
 
 /** How many model names a fault lists: enough to see a typing error, few enough to read. */
 const listedNamesMax = 20;
 
-/** Sends to one provider; `compileSend` makes one for each. `timeoutMs` is the route's, or undefined for the provider's. */
-export type SendTo = (provider: string, timeoutMs: number | undefined) => Next | undefined;
+/** The way to one provider; undefined if there is none of that name. `timeoutMs` is the route's, or undefined for the provider's. */
+export type SendTo = (provider: string, timeoutMs: number | undefined) => Pick<CallTarget, "send" | "seals"> | undefined;
 
 /** What `compileRoute` makes. */
 export interface Route {
@@ -111,10 +111,10 @@ function compileOne(route: ModelRoute, sendTo: SendTo): CompiledRoute {
   const targets: { readonly upTo: number; readonly target: CallTarget }[] = [];
   let total = 0;
   for (const { provider, model, weight } of route.spec?.targets ?? []) {
-    const send = sendTo(provider, timeoutMs);
-    if (send === undefined) throw new Error(`route ${name} names provider ${provider}, which does not exist`);
+    const way = sendTo(provider, timeoutMs);
+    if (way === undefined) throw new Error(`route ${name} names provider ${provider}, which does not exist`);
     total += weight || 1;
-    targets.push({ upTo: total, target: Object.freeze({ route: name, provider, model, dropUnsupported, send }) });
+    targets.push({ upTo: total, target: Object.freeze({ route: name, provider, model, dropUnsupported, ...way }) });
   }
   return {
     name,

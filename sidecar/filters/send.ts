@@ -50,19 +50,27 @@ const refusalBytesMax = 64 * 1024;
 export function send(wire: ProviderWire, parts: SendParts, routeTimeoutMs: number | undefined): Next {
   const callTimeoutMs = Math.min(wire.callTimeoutMs, routeTimeoutMs ?? Number.POSITIVE_INFINITY);
   return function send(call) {
-    const written = wire.client.writeRequest({
-      request: call.request,
-      native: call.native,
-      model: call.target?.model ?? call.request.model,
-      streaming: call.streaming,
-      dropUnsupported: call.target?.dropUnsupported ?? false,
-    });
+    const written = withWarnings(
+      call,
+      wire.client.writeRequest({
+        request: call.request,
+        native: call.native,
+        model: call.target?.model ?? call.request.model,
+        streaming: call.streaming,
+        dropUnsupported: call.target?.dropUnsupported ?? false,
+      }),
+    );
     // What was only sent in another form is a warning too, and was not left out.
     const dropped = written.warnings.filter(({ code }) => code === "PARAMETER_DROPPED");
     if (dropped.length > 0) call.notes.droppedParams = shortList(dropped.map(({ field }) => field));
     if (call.validateOnly) return explanation(wire, call, written);
     return new Answer(wire, parts, call, written, callTimeoutMs);
   };
+}
+
+/** What filters changed is told before what the dialect did. */
+function withWarnings({ warnings }: Call, written: WrittenRequest): WrittenRequest {
+  return warnings.length === 0 ? written : { ...written, warnings: [...warnings, ...written.warnings] };
 }
 
 /** Names of what was left out go into a header and a log line: clients refuse heads of 8 KiB, and each byte may become three there. */
@@ -275,6 +283,8 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   }
 
   #give(batches: readonly Batch[]): void {
+    const { watch } = this.#call;
+    if (watch !== undefined) for (const batch of batches) watch(batch);
     for (const batch of batches) this.#waiting.push(this.#started ? batch : this.#start(batch));
     if (!(this.#over && this.#sawContent) && hasContent(batches)) this.#content();
     this.#wakeUp();

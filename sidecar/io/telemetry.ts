@@ -12,6 +12,7 @@ import { problemText } from "../../proto/resources/problem.ts";
 import type { Clock, DoorName } from "../call.ts";
 import type { CallRecord } from "../filters/record.ts";
 import type { Outcome } from "../policy/watch.ts";
+import type { SealedTurnCounts } from "../sealedTurns.ts";
 import { isoTime } from "./clock.ts";
 import type { LineWriter } from "./lines.ts";
 
@@ -32,6 +33,8 @@ export interface Telemetry {
   refused(door: DoorName, requestId: string, fault: Fault): void;
   /** Writes and counts what became of an offer of policy. Problems are safe to write: none repeats a secret. */
   policyOffered(outcome: Outcome, cause?: unknown): void;
+  /** Shows what is kept of sealed thinking, as it is whenever metrics are asked for. */
+  watchSealedTurns(counts: () => SealedTurnCounts): void;
   /** All metrics in Prometheus' text format, and its media type. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -173,6 +176,22 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
       refusedLast = true;
       const kept = "policy refused; what held before still holds";
       log.error({ root, problems: outcome.problems.map(problemText), cause: cause instanceof Error ? cause.name : undefined }, kept);
+    },
+    watchSealedTurns(counts) {
+      const gauge = (name: string, help: string, value: (counts: SealedTurnCounts) => number): void => {
+        new Gauge({
+          name,
+          help,
+          registers,
+          collect() {
+            this.set(value(counts()));
+          },
+        });
+      };
+      gauge("outrigger_sealed_turns", "Turns whose sealed thinking is kept for callers who cannot carry it.", ({ turns }) => turns);
+      gauge("outrigger_sealed_bytes", "Bytes of sealed thinking that are kept.", ({ bytes }) => bytes);
+      gauge("outrigger_sealed_turns_kept", "Turns whose sealed thinking was kept since the start.", ({ kept }) => kept);
+      gauge("outrigger_sealed_turns_forgotten", "Of these, turns that went by age or a limit.", ({ forgotten }) => forgotten);
     },
     async metrics() {
       count();

@@ -47,6 +47,7 @@ async function compiled(spec: string, asked: Asked = {}) {
       ({ host, region, service }, key) =>
       (path, headers, body) => ["signed", [host, region, service, path, headers.join(" "), body.length, ...Object.values(key())].join(" ")],
     shed: (call, next) => next(call),
+    recall: (call, next) => next(call),
     write: () => {},
     refused: () => {},
   });

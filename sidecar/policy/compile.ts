@@ -57,6 +57,8 @@ export interface CompileParts extends SendParts {
   readonly signer: (scope: SigningScope, key: () => AccessKey) => Signer;
   /** The filter that refuses under load; it outlives policies, since calls in flight do. */
   readonly shed: Filter;
+  /** The filter that keeps sealed thinking; it outlives policies, since conversations do. */
+  readonly recall: Filter;
   /** Puts a record where records go. */
   readonly write: (record: CallRecord) => void;
   /** Hears of callers whom no consumer's credential identifies. */
@@ -106,7 +108,7 @@ export function compilePolicy(resources: Resources, root: string, parts: Compile
     resources,
     (namespace) => (name, timeoutMs) => {
       const wire = wires.get(`${namespace}/${name}`);
-      return wire === undefined ? undefined : send(wire, parts, timeoutMs);
+      return wire === undefined ? undefined : { send: send(wire, parts, timeoutMs), seals: wire.client.seals };
     },
     parts.random,
   );
@@ -116,6 +118,7 @@ export function compilePolicy(resources: Resources, root: string, parts: Compile
     shed: parts.shed,
     route: route.filter,
     failover,
+    recall: parts.recall,
   });
   return {
     policy: { root, answer: compose(filters, wireEnd), models: (credential) => route.models(identify.consumerOf(credential)) },

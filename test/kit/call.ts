@@ -29,6 +29,8 @@ export function makeCall(changes: Partial<Call> = {}): Call {
     deadlineAtMs: Number.POSITIVE_INFINITY,
     consumer: undefined,
     target: undefined,
+    warnings: [],
+    watch: undefined,
     notes: newNotes(changes.validateOnly ?? false),
     ...changes,
   };

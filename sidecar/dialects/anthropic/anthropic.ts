@@ -20,5 +20,8 @@ export const anthropicServer: ServerHalf = Object.freeze({ dialect: "anthropic",
 
 /** The half that a provider uses, for one endpoint. */
 export function anthropicClient(options: AnthropicOptions): ClientHalf {
-  return Object.freeze({ dialect: "anthropic", writeRequest: requestWriter(options), readAnswer, readFault });
+  return Object.freeze({ dialect: "anthropic", writeRequest: requestWriter(options), readAnswer, readFault, seals });
 }
+
+/** A signature of one platform is opened on every other (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking). */
+const seals = Object.freeze({ dialect: "anthropic", always: false, portable: true });

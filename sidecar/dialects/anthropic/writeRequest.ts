@@ -15,7 +15,7 @@ import { ExtraMembers } from "./extraMembers.ts";
 import { type AnthropicModel, type AnthropicModelRow, modelTable } from "./models.ts";
 import { anthropicNames } from "./names.ts";
 import { writeCacheMarker } from "./writeCacheMarker.ts";
-import { writeTurns } from "./writeTurns.ts";
+import { withoutThinking, workStart, writeTurns } from "./writeTurns.ts";
 
 /** What is particular to one endpoint. */
 export interface AnthropicOptions {
@@ -142,14 +142,20 @@ class RequestBody {
   write(headers: RequestHeaders): WrittenRequest {
     const request = this.#request;
     this.#refuseUncarried();
-    const { system, turns, usesTools } = writeTurns(request, this.#names, this.#extras, this.#markers, this.#report);
-    if (turns.length === 0)
+    const { system, turns: all, usesTools } = writeTurns(request, this.#names, this.#extras, this.#markers, this.#report);
+    if (all.length === 0)
       throw this.#report.invalid("messages", "this provider needs a message of a user or an assistant that is not empty");
     const format = this.#answerFormat();
     const tools = this.#tools(format, usesTools);
     const choice = this.#toolChoice(format, tools.length > 0, usesTools);
-    const prefilled = turns.at(-1)?.role === "assistant";
-    const thinking = this.#thinking(choice.forced, prefilled, turns.findLast(({ role }) => role === "assistant")?.callsUnthought ?? false);
+    const prefilled = all.at(-1)?.role === "assistant";
+    const thinking = this.#thinking(choice.forced, prefilled, all[workStart(all)]?.callsUnthought ?? false);
+    const thinks = thinking.config !== undefined && thinking.config.type !== "disabled";
+    // What was asked for and is not done here; callers who ask for no thinking know themselves what they give back.
+    const declined = request.reasoning !== undefined && thinking.config === undefined && this.#traits.thinking === "budget";
+    const { turns, left } = declined ? withoutThinking(all) : { turns: all, left: false };
+    if (left)
+      this.#report.dropped("messages", "The model does not think in this turn, so the thinking of its last turns was not sent back.");
     const outputConfig: Members = {
       ...(thinking.effort === undefined ? {} : { effort: thinking.effort }),
       ...(format?.config === undefined
@@ -165,7 +171,7 @@ class RequestBody {
       tool_choice: choice.value && this.#withExtras("tool_choice.", choice.value),
       thinking: thinking.config && this.#withExtras("thinking.", thinking.config),
       output_config: filled(this.#withExtras("output_config.", outputConfig)),
-      ...this.#sampling(thinking.config !== undefined && thinking.config.type !== "disabled"),
+      ...this.#sampling(thinks),
       stop_sequences: filledList(this.#stop()),
       metadata: filled(this.#withExtras("metadata.", request.user === "" ? {} : { user_id: request.user })),
       service_tier: this.#serviceTier(),

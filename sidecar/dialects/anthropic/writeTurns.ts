@@ -21,6 +21,38 @@ export interface Turn {
   readonly extras: { readonly [key: string]: JsonValue };
   /** Whether it is an assistant's turn that calls tools and does not begin with thinking. */
   readonly callsUnthought: boolean;
+  /** Whether it is a user's turn that says something beside what tools returned. */
+  readonly speaks: boolean;
+}
+
+/**
+ * Where the work of the assistant's that is going on begins: at its first turn behind the user's last words. What tools returned is no
+ * word of the user's. If it has no turn yet, its last one before counts. Thinking is switched on or off for all of this work, and its
+ * first turn is the one that must begin with thinking: models that think once before they act go on without.
+ */
+export function workStart(turns: readonly Turn[]): number {
+  const spoke = turns.findLastIndex(({ role, speaks }) => role === "user" && speaks);
+  const first = turns.findIndex(({ role }, at) => at > spoke && role === "assistant");
+  return first === -1 ? turns.findLastIndex(({ role }) => role === "assistant") : first;
+}
+
+/** The turns of the work that is going on without their thinking, which is refused where the model does not think. */
+export function withoutThinking(turns: readonly Turn[]): { readonly turns: readonly Turn[]; readonly left: boolean } {
+  const start = workStart(turns);
+  let left = false;
+  const fitted = turns.map((turn, at) => {
+    if (start === -1 || at < start) return turn;
+    const blocks = turn.blocks.filter((block) => !isThinking(block));
+    // A turn of thinking alone is better than an empty one, which is always refused.
+    if (blocks.length === turn.blocks.length || blocks.length === 0) return turn;
+    left = true;
+    return { ...turn, blocks };
+  });
+  return { turns: left ? fitted : turns, left };
+}
+
+function isThinking(block: JsonValue): boolean {
+  return isObject(block) && (block.type === "thinking" || block.type === "redacted_thinking");
 }
 
 /** All that a request says, turn by turn. */
@@ -80,7 +112,7 @@ class TurnWriter {
       turns: this.#turns.map(({ role, blocks, results, extras, callsUnthought }) => {
         // Sorting keeps the order of those that answer no call.
         const first = results.sort((a, b) => a.order - b.order).map(({ block }) => block);
-        return { role, blocks: [...first, ...blocks], extras, callsUnthought };
+        return { role, blocks: [...first, ...blocks], extras, callsUnthought, speaks: role === "user" && blocks.length > 0 };
       }),
       usesTools: this.#usesTools,
     };

@@ -16,5 +16,8 @@ export type { BedrockOptions, GuardrailOptions } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function bedrockClient(options: BedrockOptions): ClientHalf {
-  return Object.freeze({ dialect: "bedrock", writeRequest: requestWriter(options), readAnswer, readFault });
+  return Object.freeze({ dialect: "bedrock", writeRequest: requestWriter(options), readAnswer, readFault, seals });
 }
+
+/** Models of many makers seal here, and not all say that their seals can be opened elsewhere. */
+const seals = Object.freeze({ dialect: "bedrock", always: false, portable: false });

@@ -32,6 +32,7 @@ export function invokeClient(inner: ClientHalf, format: EnvelopeFormat): ClientH
     writeRequest: (input: RequestInput) => writeRequest(inner, format, input),
     readAnswer: (input: AnswerInput) => (input.streaming ? new ChunkReader(inner.readAnswer(input), input) : inner.readAnswer(input)),
     readFault,
+    seals: inner.seals,
   });
 }
 

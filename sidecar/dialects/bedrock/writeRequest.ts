@@ -96,11 +96,15 @@ class RequestWriter {
     const turns = writeTurns(this.#request, this.#model, this.#names, this.#markers, this.#report);
     const toolConfig = this.#toolConfig(tools, format, turns.usesTools);
     const thinking = this.#thinking(toolConfig.forced, turns.turns.at(-1)?.role === "assistant", turns.callsUnthought);
+    const declined = this.#request.reasoning !== undefined && !thinking.thinks && thinking.fields === undefined;
+    const messages = declined && this.#model.reasoning === "budget" ? turns.unthinking : turns.turns;
+    if (messages.some((turn, at) => turn !== turns.turns[at]))
+      this.#report.dropped("messages", "The model does not think in this turn, so the thinking of its last turns was not sent back.");
     const sampling = this.#sampling(thinking);
     const additional = { ...thinking.fields, ...sampling.additional };
     const body: Members = {
       system: filledList(turns.system),
-      messages: turns.turns.map(({ role, content }) => ({ role, content })),
+      messages: messages.map(({ role, content }) => ({ role, content })),
       inferenceConfig: filled(
         this.#withExtras("inferenceConfig.", {
           maxTokens: thinking.maxTokens,

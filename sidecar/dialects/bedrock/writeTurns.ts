@@ -28,8 +28,10 @@ export interface WrittenTurns {
   readonly turns: readonly Turn[];
   /** Whether any turn calls a tool or reports on one. */
   readonly usesTools: boolean;
-  /** Whether the last assistant's turn calls tools and does not begin with thinking. */
+  /** Whether the assistant's work that is going on begins with a call of tools that no thinking led to. */
   readonly callsUnthought: boolean;
+  /** The same turns without the thinking of that work, which is refused where the model does not think. */
+  readonly unthinking: readonly Turn[];
 }
 
 /** Writes the messages of a request. */
@@ -77,12 +79,30 @@ class TurnWriter {
     if (this.#turns[0]?.role !== "user")
       throw this.#report.invalid("messages", "this provider needs a message of a user that is not empty before any other");
     this.#endWithoutBlanks();
+    const turns = this.#turns.map((turn) => ({ role: turn.role, content: this.#content(turn) }));
+    const start = this.#workStart();
     return {
       system: this.#system,
-      turns: this.#turns.map((turn) => ({ role: turn.role, content: this.#content(turn) })),
+      turns,
       usesTools: this.#usesTools,
-      callsUnthought: this.#turns.findLast(({ role }) => role === "assistant")?.callsUnthought ?? false,
+      callsUnthought: this.#turns[start]?.callsUnthought ?? false,
+      unthinking: turns.map((turn, at) => {
+        const content = start !== -1 && at >= start ? turn.content.filter((block) => !isThinking(block)) : turn.content;
+        // A turn of thinking alone is better than an empty one, which is always refused.
+        return content.length === 0 || content.length === turn.content.length ? turn : { ...turn, content };
+      }),
     };
+  }
+
+  /**
+   * Where the assistant's work that is going on begins: at its first turn behind the user's last words. What tools returned is no word of
+   * the user's. If it has no turn yet, its last one before counts. Thinking is switched on or off for all of this work, and its first turn
+   * is the one that must begin with thinking: models that think once before they act go on without.
+   */
+  #workStart(): number {
+    const spoke = this.#turns.findLastIndex(({ role, blocks }) => role === "user" && blocks.length > 0);
+    const first = this.#turns.findIndex(({ role }, at) => at > spoke && role === "assistant");
+    return first === -1 ? this.#turns.findLastIndex(({ role }) => role === "assistant") : first;
   }
 
   #message(message: Message, at: number): void {
@@ -296,6 +316,10 @@ class TurnWriter {
     this.#report.changed("messages", cut);
     turn.blocks[at] = { text: last.text.trimEnd() };
   }
+}
+
+function isThinking(block: JsonValue): boolean {
+  return isObject(block) && block.reasoningContent !== undefined;
 }
 
 /** Arguments as an object: models do write broken JSON, and a conversation that holds some must be able to go on. */

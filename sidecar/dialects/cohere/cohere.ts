@@ -10,5 +10,8 @@ import { type CohereOptions, requestWriter } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function cohereClient(options: CohereOptions): ClientHalf {
-  return Object.freeze({ dialect: "cohere", writeRequest: requestWriter(options), readAnswer, readFault });
+  return Object.freeze({ dialect: "cohere", writeRequest: requestWriter(options), readAnswer, readFault, seals });
 }
+
+/** The seals are our own words for the place of a piece of thinking, so every endpoint takes them; plans are made unasked. */
+const seals = Object.freeze({ dialect: "cohere", always: true, portable: true });

@@ -16,5 +16,8 @@ export type { GeminiOptions } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function geminiClient(options: GeminiOptions): ClientHalf {
-  return Object.freeze({ dialect: "gemini", writeRequest: requestWriter(options), readAnswer, readFault });
+  return Object.freeze({ dialect: "gemini", writeRequest: requestWriter(options), readAnswer, readFault, seals });
 }
+
+/** Models think and sign unasked. Nobody says that a signature made in one project is opened in another. */
+const seals = Object.freeze({ dialect: "gemini", always: true, portable: false });

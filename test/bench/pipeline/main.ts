@@ -14,6 +14,7 @@ import type { Call, Next } from "../../../sidecar/call.ts";
 import { newNotes, Secret } from "../../../sidecar/call.ts";
 import { failover } from "../../../sidecar/filters/failover.ts";
 import { compileIdentify } from "../../../sidecar/filters/identify.ts";
+import { recall } from "../../../sidecar/filters/recall.ts";
 import { record } from "../../../sidecar/filters/record.ts";
 import { compileRoute } from "../../../sidecar/filters/route.ts";
 import { shed } from "../../../sidecar/filters/shed.ts";
@@ -21,6 +22,7 @@ import { systemClock } from "../../../sidecar/io/clock.ts";
 import { systemRandom } from "../../../sidecar/io/random.ts";
 import { openTelemetry } from "../../../sidecar/io/telemetry.ts";
 import { compose, inOrder, send } from "../../../sidecar/pipeline.ts";
+import { SealedTurns } from "../../../sidecar/sealedTurns.ts";
 import { CALLER_KEY } from "../payloads.ts";
 
 /** What the filters add, in microseconds. */
@@ -89,8 +91,9 @@ function pipelineAround(wire: Next): Next {
       identify: identify.filter,
       record: record(() => undefined, telemetry.write, systemClock),
       shed: shed({ callsMax: 1000, saturated: () => false }, systemClock),
-      route: compileRoute(resources, () => () => wire, systemRandom()).filter,
+      route: compileRoute(resources, () => () => ({ send: wire, seals: undefined }), systemRandom()).filter,
       failover,
+      recall: recall(new SealedTurns({ bytesMax: 1e6, turnsMax: 100, idleMs: 1e6 }, systemClock), (text) => hash("sha256", text, "hex")),
     }),
     send,
   );
@@ -116,6 +119,8 @@ async function ask(answer: Next): Promise<void> {
     deadlineAtMs: Number.POSITIVE_INFINITY,
     consumer: undefined,
     target: undefined,
+    warnings: [],
+    watch: undefined,
     notes: newNotes(false),
   };
   const iterator = answer(call)[Symbol.asyncIterator]();
