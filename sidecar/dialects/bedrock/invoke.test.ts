@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { FaultReason } from "../../../proto/fault.ts";
+import { Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { chatRequest } from "../../../test/kit/call.ts";
 import { dataFrame, exceptionFrame } from "../../../test/kit/eventFrames.ts";
 import { differences } from "../../../test/kit/expected.ts";
@@ -126,5 +127,37 @@ describe.skipIf(recordingsFolder() === undefined)(`recordings${recordingsFolder(
       const { response, complete, failure: fault } = readPieces(client, pieces, { streaming });
       expect(differences(meaning, { response, complete, fault })).toEqual([]);
     }
+  });
+});
+
+describe("pictures and documents", () => {
+  const data = new Uint8Array([1]);
+  const image = (source: { case: "url"; value: string } | { case: "fileId"; value: string } | { case: "data"; value: Uint8Array }) => ({
+    content: { case: "image" as const, value: { source, mediaType: "image/png" } },
+  });
+  const request = chatRequest({
+    messages: [
+      {
+        role: Role.USER,
+        parts: [
+          image({ case: "data", value: data }),
+          image({ case: "url", value: "data:image/png;base64,AQ==" }),
+          image({ case: "url", value: "https://pictures.test/a.png" }),
+          image({ case: "fileId", value: "file-1" }),
+        ],
+      },
+    ],
+  });
+  const input = { request, native: { dialect: "anthropic", text: '{"model":"m","messages":[]}' }, model, streaming: false };
+
+  // They were sent as they came, and the provider answered 400: it fetches nothing and keeps no files of this API.
+  test("are refused by name where the provider would have to fetch them, also of a caller who speaks the format inside", () => {
+    expect(() => client.writeRequest({ ...input, dropUnsupported: false })).toThrow(/messages\[0\]\.parts\[2\] by address/);
+    const { body, warnings } = client.writeRequest({ ...input, dropUnsupported: true });
+    expect(JSON.parse(String(body)).messages[0].content.map(({ source }: { source: { type: string } }) => source.type)).toEqual([
+      "base64",
+      "base64",
+    ]);
+    expect(warnings.map(({ field }) => field)).toEqual(["messages[0].parts[2]", "messages[0].parts[3]"]);
   });
 });

@@ -8,6 +8,7 @@
  */
 import type { Batch } from "../../../proto/chat.ts";
 import { Fault } from "../../../proto/fault.ts";
+import type { ChatRequest, Part } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { EventStreamReader } from "../../framing/eventStream.ts";
 import { isObject, removeMember, spliceMembers } from "../../framing/json.ts";
 import type { AnswerInput, AnswerReader, ClientHalf, RequestInput, WrittenRequest } from "../dialect.ts";
@@ -37,8 +38,10 @@ export function invokeClient(inner: ClientHalf, format: EnvelopeFormat): ClientH
 }
 
 function writeRequest(inner: ClientHalf, format: EnvelopeFormat, input: RequestInput): WrittenRequest {
-  const written = inner.writeRequest(input);
   const report = new Report(input.model, input.dropUnsupported);
+  const request = carried(input.request, report);
+  // The request as it came says what must not be said.
+  const written = inner.writeRequest(request === input.request ? input : { ...input, request, native: undefined });
   const betas = takenBetas(written.headers, format.betaHeader, report);
   const edits = new Map<string, () => string>([[format.versionMember, () => '"bedrock-2023-05-31"']]);
   if (betas.length > 0) edits.set(format.betaMember, () => JSON.stringify(betas));
@@ -50,6 +53,33 @@ function writeRequest(inner: ClientHalf, format: EnvelopeFormat, input: RequestI
     body: spliceMembers(removeMember(removeMember(text, "model"), "stream"), edits),
     warnings: [...written.warnings, ...report.warnings],
   };
+}
+
+/** The request without pictures and documents that the provider would have to fetch; the same object if there are none. */
+function carried(request: ChatRequest, report: Report): ChatRequest {
+  const isCarried = ({ content }: Part, field: string): boolean => {
+    if (content.case !== "image" && content.case !== "file") return true;
+    const { source } = content.value;
+    if (source.case === "fileId") report.unsupported(field, " as an uploaded file");
+    else if (source.case === "url" && !source.value.startsWith("data:"))
+      report.unsupported(field, " by address: this provider fetches nothing");
+    else return true;
+    return false;
+  };
+  let changed = false;
+  const filtered = (parts: readonly Part[], path: string): Part[] =>
+    parts.flatMap((part, index): Part[] => {
+      const field = `${path}parts[${index}]`;
+      if (!isCarried(part, field)) {
+        changed = true;
+        return [];
+      }
+      if (part.content.case !== "toolResult") return [part];
+      const { value } = part.content;
+      return [{ ...part, content: { case: "toolResult", value: { ...value, parts: filtered(value.parts, `${field}.tool_result.`) } } }];
+    });
+  const messages = request.messages.map((message, index) => ({ ...message, parts: filtered(message.parts, `messages[${index}].`) }));
+  return changed ? { ...request, messages } : request;
 }
 
 /** The beta features of a request that this provider takes: one that it does not know makes it refuse the request. */

@@ -289,7 +289,7 @@ class ContentWriter {
   /** A picture, sound or document by value or by address: it is told by its media type and not by its kind. */
   #media(media: Media, field: string): Member | undefined {
     if (media.detail !== "" && media.detail !== "auto") {
-      this.#report.dropped(`${field}.detail`, "This provider decides for itself how closely to look at a picture.");
+      this.#report.dropped(`${field}.image.detail`, "This provider decides for itself how closely to look at a picture.");
     }
     const { source, mediaType } = media;
     switch (source.case) {
@@ -338,7 +338,7 @@ class ContentWriter {
   }
 
   #cache({ cache }: Part, field: string): void {
-    if (cache !== undefined) this.#report.unsupported(`${field}.cache`, ", since the provider keeps prompts by itself");
+    if (cache !== undefined) this.#report.dropped(`${field}.cache`, "This provider decides for itself what it keeps in its prompt cache.");
   }
 }
 

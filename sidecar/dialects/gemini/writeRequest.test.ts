@@ -391,8 +391,6 @@ describe("parameters", () => {
     ["stop", { stop: ["1", "2", "3", "4", "5", "6"] }, {}],
     ["stop", { stop: ["", "a"] }, {}],
     ["tools.strict", { tools: [{ name: "t", strict: true }] }, { model: "gemini-2.0-flash" }],
-    ["tools[0].cache", { tools: [{ name: "t", cache: {} }] }, {}],
-    ["messages[0].parts[0].cache", { messages: [{ role: Role.USER, parts: [{ ...text("a"), cache: {} }] }] }, {}],
     ["messages[0].name", { messages: [{ ...user("a"), name: "me" }] }, {}],
     ["top_a", { extras: [{ dialect: "openai", path: "top_a", json: "1" }] }, {}],
     ["contents", { extras: [{ dialect: "gemini", path: "contents", json: "[]" }] }, {}],
@@ -403,6 +401,18 @@ describe("parameters", () => {
     ],
   ])("%s that it cannot carry is refused by name, or left out and reported", (field, init, how) => {
     expect(refusedField(init, how)).toBe(field);
+  });
+
+  // Callers who mark every prompt for a cache could not be answered at all, though the answer is the same without the marks.
+  it("that are hints for a cache are left out and reported, and refuse nothing", () => {
+    const { warnings } = write({
+      tools: [{ name: "t", cache: {} }],
+      messages: [{ role: Role.USER, parts: [{ ...text("a"), cache: {} }] }],
+    });
+    expect(warnings.map(({ code, field }) => [code, field])).toEqual([
+      ["PARAMETER_DROPPED", "messages[0].parts[0].cache"],
+      ["PARAMETER_DROPPED", "tools[0].cache"],
+    ]);
   });
 
   it("that mean what happens anyway are not refused", () => {

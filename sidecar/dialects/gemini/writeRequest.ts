@@ -119,7 +119,8 @@ class RequestBody {
     const { tools } = this.#request;
     return tools.map((tool, index) => {
       const member = `tools[${index}]`;
-      if (tool.cache !== undefined) this.#report.unsupported(`${member}.cache`, ", since the provider keeps prompts by itself");
+      if (tool.cache !== undefined)
+        this.#report.dropped(`${member}.cache`, "This provider decides for itself what it keeps in its prompt cache.");
       return {
         name: this.#names.sent.get(tool.name) ?? tool.name,
         description: tool.description === "" ? undefined : tool.description,

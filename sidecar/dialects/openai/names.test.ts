@@ -111,3 +111,32 @@ describe("a stream of several answers", () => {
     expect(read(chunk(0, "stop"), "data: [DONE]\n\n").complete).toBe(true);
   });
 });
+
+describe("a server that refuses members that it does not know", () => {
+  const client = openAiClient({ ...options, strictMembers: true });
+  const { request } = openAiServer.readRequest(
+    Buffer.from(
+      JSON.stringify({
+        model: "m",
+        messages: [
+          { role: "user", content: "q", name: "ada" },
+          { role: "assistant", content: [{ type: "refusal", refusal: "No." }] },
+          { role: "user", content: "please" },
+        ],
+      }),
+    ),
+  );
+  const input = { request, native: undefined, model: "m", streaming: false };
+
+  // Both were sent and answered with 422.
+  test("hears a refusal as text, and no names of speakers", () => {
+    expect(() => client.writeRequest({ ...input, dropUnsupported: false })).toThrow(/messages\[0\]\.name/);
+    const { body, warnings } = client.writeRequest({ ...input, dropUnsupported: true });
+    expect(JSON.parse(String(body)).messages).toEqual([
+      { role: "user", content: "q" },
+      { role: "assistant", content: "No." },
+      { role: "user", content: "please" },
+    ]);
+    expect(warnings.map(({ field }) => field)).toEqual(["messages[0].name"]);
+  });
+});

@@ -77,6 +77,9 @@ describe("what bit the peers", () => {
     expect(callsOf(streamed)[0]?.argumentsJson).toBe("{}");
     const history = ask({ messages: [{ role: "assistant", tool_calls: [call] }] });
     expect(sent(history).messages).toMatchObject([{ tool_calls: [{ function: { arguments: "{}" } }] }]);
+    const none = { ...call, function: { name: "f", arguments: " null" } };
+    const odd = ask({ messages: [{ role: "assistant", tool_calls: [none] }] });
+    expect(sent(odd).messages).toMatchObject([{ tool_calls: [{ function: { arguments: "{}" } }] }]);
   });
 
   test("15.3: every call had index 0", () => {

@@ -249,7 +249,16 @@ class RequestBuilder {
     const onlyResults = message.parts.length > 0 && message.parts.every(({ content }) => content.case === "toolResult");
     if (onlyResults) return;
     if (this.#options.userAfterTool === false && this.#messages.at(-1)?.role === "tool") this.#answerTool(path);
-    this.#messages.push(named(message, { role, content: plainContent(parts) }));
+    this.#messages.push(this.#spokenBy(message, path, { role, content: plainContent(parts) }));
+  }
+
+  /** A message with its speaker's name, which servers that refuse what they do not know take of tools alone. */
+  #spokenBy(message: Message, path: string, wire: Wire): Wire {
+    if (message.name !== "" && this.#options.strictMembers === true) {
+      this.#lose(`${path}.name`, "the API takes names of tools only");
+      return wire;
+    }
+    return named(message, wire);
   }
 
   /** Puts a turn of the assistant behind a tool's where nobody else may speak next. Empty ones are refused, so it says the least. */
@@ -311,7 +320,7 @@ class RequestBuilder {
           calls.push({
             id: this.#callId(id),
             type: "function",
-            function: { name: this.#toolName(name), arguments: argumentsJson || "{}" },
+            function: { name: this.#toolName(name), arguments: isNothing(argumentsJson) ? "{}" : argumentsJson },
           });
           break;
         }
@@ -341,7 +350,7 @@ class RequestBuilder {
     if (thinking !== "" && member === "none") this.#warn(`${path}.reasoning`, "the API takes no thinking back");
     else if (thinking !== "") wire[member] = thinking;
     if (calls.length > 0) wire.tool_calls = calls;
-    this.#messages.push(named(message, wire));
+    this.#messages.push(this.#spokenBy(message, path, wire));
   }
 
   #part(part: Part, path: string): JsonValue | undefined {
@@ -351,6 +360,8 @@ class RequestBuilder {
       case "text":
         return { type: "text", text: content.value.text, ...marker };
       case "refusal":
+        // A kind of part that servers which know the format less closely refuse.
+        if (this.#options.strictMembers === true) return { type: "text", text: content.value.text, ...marker };
         return { type: "refusal", refusal: content.value.text, ...marker };
       case "image":
         return this.#image(content.value, path, marker);
@@ -512,6 +523,11 @@ function rawJson(text: string, field: string): RawJson {
 function named(message: Message, wire: Wire): Wire {
   if (message.name !== "") wire.name = message.name;
   return wire;
+}
+
+/** Whether arguments say that there are none, in a way that the next reader may not take for an object. */
+function isNothing(argumentsJson: string): boolean {
+  return argumentsJson.length < 32 && /^\s*(null\s*)?$/.test(argumentsJson);
 }
 
 /** A single text as a string, as most callers write it and every server understands it. */
