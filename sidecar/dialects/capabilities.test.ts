@@ -97,7 +97,7 @@ describe("parameters that are not there", () => {
       `PARAMETER_DROPPED ${parameter}`,
       "PARAMETER_DROPPED own",
     ]);
-    // The next attempt elsewhere starts from the same request (15.34).
+    // The next attempt elsewhere starts from the same request (lesson 34).
     expect(request).toEqual(before);
   });
 
@@ -117,7 +117,7 @@ describe("parameters that are not there", () => {
     expect(written.warnings[0]?.message).toBe("user was left out: the provider does not take it: not there.");
   });
 
-  test("15.37: values that mean what their absence means are not sent and not refused, and zero is none of them", () => {
+  test("37: values that mean what their absence means are not sent and not refused, and zero is none of them", () => {
     const usual = { n: 1, topP: 1, temperature: 1, presencePenalty: 0, frequencyPenalty: 0, parallelToolCalls: true, serviceTier: "auto" };
     const names = ["n", "top_p", "temperature", "presence_penalty", "frequency_penalty", "parallel_tool_calls", "service_tier"];
     const { seen, written } = asked(
@@ -177,7 +177,7 @@ describe("what only the dialect knows", () => {
 });
 
 describe("the table", () => {
-  test("15.40: of the rows that fit, the first holds, and a model that no row names keeps everything", () => {
+  test("40: of the rows that fit, the first holds, and a model that no row names keeps everything", () => {
     const table = capabilityTable([
       { parameter: "stop", support: "mapped", how: "", models: "x-chat*" },
       unsupported("stop", "x-*"),

@@ -114,7 +114,7 @@ describe("refusals", () => {
     expect(read(400, body).message).toBe("The provider refused the request (status 400).");
   });
 
-  // A code that is a number broke an error parser, and every 4xx became a 500 (providers 15.32).
+  // A code that is a number broke an error parser, and every 4xx became a 500 (lesson 32).
   test.each<[unknown, string | undefined]>([
     [400, "400"],
     ["unsupported_parameter", "unsupported_parameter"],

@@ -103,7 +103,7 @@ describe("frames", () => {
     expect(Buffer.from(readAll(byteByByte(bytes)).ranges)).toEqual(Buffer.from(bytes));
   });
 
-  test("know data with and without a blank, and several data lines (providers 15.31)", () => {
+  test("know data with and without a blank, and several data lines (lesson 31)", () => {
     expect(readAll([bytesOf("data:{}\n\ndata: a\ndata:b\ndata\n\ndata:  two\n\n")]).events).toEqual([
       { event: "", data: "{}" },
       { event: "", data: "a\nb\n" },

@@ -25,7 +25,7 @@ export function goldenClient(folder: string, clientOf: (options: JsonValue) => C
       const request = requestOf(each);
       const before = toJson(ChatRequestSchema, request);
       each.check(given, new Map(writeCase(client, request, words(each))));
-      // Another attempt elsewhere writes from the same conversation (providers 15.34).
+      // Another attempt elsewhere writes from the same conversation (lesson 34).
       expect(toJson(ChatRequestSchema, request)).toEqual(before);
     });
   });

@@ -50,7 +50,7 @@ describe("requests", () => {
     expect(unary.path).toMatch(/\/invoke$/);
   });
 
-  test("of callers of the Messages format keep all that they say; beta features that would be refused are left out and reported", () => {
+  test("18: of callers of the Messages format keep all that they say; beta features that would be refused are left out and reported", () => {
     const text =
       '{ "model":"x", "max_tokens":1.0e1, "messages":[{"role":"user","content":"Hi"}], "stream" : true, "unheard_of":{"b":1,"a":2} }';
     const asked = { "anthropic-beta": "interleaved-thinking-2025-05-14,never-heard-2030-01-01" } as Record<string, string>;

@@ -82,7 +82,7 @@ golden("writes", ({ conversation, streaming, dropUnsupported, options }) =>
       dropUnsupported: dropUnsupported === true,
     });
     JSON.parse(String(written.body));
-    // Another attempt elsewhere writes from the same conversation (15.34).
+    // Another attempt elsewhere writes from the same conversation (lesson 34).
     expect(toJson(ChatRequestSchema, request)).toEqual(before);
     return writtenOf(written);
   }),

@@ -92,7 +92,7 @@ describe("tool calls", () => {
     );
   });
 
-  // Each of these crashed or merged calls somewhere (providers 15.3, 15.6, 15.8).
+  // Each of these crashed or merged calls somewhere (lesson 3, 6, 8).
   test.each<[string, Partial<ToolCallPiece>[], string[]]>([
     ["an index from 1", [{ index: 1, id: "a", name: "f", argumentsJson: "{}" }], ["a f {}"]],
     [

@@ -59,7 +59,7 @@ describe("streams", () => {
     }
   });
 
-  // The first delta without a role broke clients (providers 15.15), as did choices and calls that all had index 0 (15.3, 15.4).
+  // The first delta without a role broke clients (lesson 15), as did choices and calls that all had index 0 (lessons 3, 4).
   test("say once for each choice who speaks, and number choices and calls", () => {
     const batch = [
       start,
@@ -209,7 +209,7 @@ describe("whole answers", () => {
     expect(writing.end()).toBe(body);
   });
 
-  // Several blocks of text are one text, without a separator (providers 15.11).
+  // Several blocks of text are one text, without a separator (lesson 11).
   test("are folded from events otherwise", () => {
     const writing = writer();
     for (const batch of [
@@ -249,7 +249,7 @@ describe("whole answers", () => {
     );
   });
 
-  // Null for a part of the usage that nobody reported broke clients (providers 15.23).
+  // Null for a part of the usage that nobody reported broke clients (lesson 23).
   test("leave out parts of usage that nobody reported", () => {
     const writing = writer();
     writing.write([
