@@ -102,9 +102,13 @@ describe("what bit the peers", () => {
       { function: { arguments: ":1}" } },
       { function: { name: "g", arguments: "{}" } },
       { index: 0, id: "x", function: { name: "h", arguments: "{}" } },
+      // What came parses, and is not over for that.
+      { index: 0, function: { arguments: " " } },
+      // The index of another call, and an id of its own.
+      { index: 0, id: "y", function: { name: "k", arguments: "{}" } },
     ];
     const answer = read(pieces.map((call) => delta({ tool_calls: [call] })).join("") + delta({}, "tool_calls"), true);
-    expect(callsOf(answer).map(({ name, argumentsJson }) => name + argumentsJson)).toEqual(['f{"a":1}', "g{}", "h{}"]);
+    expect(callsOf(answer).map(({ name, argumentsJson }) => name + argumentsJson)).toEqual(['f{"a":1}', "g{}", "h{} ", "k{}"]);
   });
 
   test("8: ids that were null or empty were taken for ids", () => {
