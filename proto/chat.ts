@@ -1,9 +1,13 @@
 /**
  * Helpers on the conversation that need nothing but its messages: batches of events, and the fold of a stream to a whole answer.
  */
-import type { Usage } from "./gen/outrigger/chat/v1/conversation_pb.ts";
+import type { ChatRequest, Usage } from "./gen/outrigger/chat/v1/conversation_pb.ts";
 import { FinishReason, Role } from "./gen/outrigger/chat/v1/conversation_pb.ts";
+import type { EmbeddingRequest, EmbeddingResponse } from "./gen/outrigger/chat/v1/embedding_service_pb.ts";
 import type { ChatChoice, ChatEvent, ChatResponse } from "./gen/outrigger/chat/v1/events_pb.ts";
+
+/** All that a call can ask. What a request is for is told by `$typeName`; every kind names its model. */
+export type AnyRequest = ChatRequest | EmbeddingRequest;
 
 /**
  * Events that became known together: all that one read decoded.
@@ -88,6 +92,11 @@ export function toolCallEvent(choice: number, index: number, id: string, name: s
 /** The end of one choice. */
 export function finishEvent(choice: number, reason: FinishReason, nativeReason: string, stopSequence = "", detail = ""): ChatEvent {
   return event("finish", { $typeName: "outrigger.chat.v1.ChoiceFinish", choice, reason, nativeReason, stopSequence, detail });
+}
+
+/** The vector of one input. */
+export function embeddingEvent(index: number, values: number[]): ChatEvent {
+  return event("embedding", { $typeName: "outrigger.chat.v1.Embedding", index, values });
 }
 
 /** What was consumed so far. */
@@ -205,6 +214,7 @@ export class Collector {
         this.complete = true;
         if (event.value.cost !== undefined) response.cost = event.value.cost;
         break;
+      case "embedding":
       case "heartbeat":
       case undefined:
         break;
@@ -283,6 +293,52 @@ export class Collector {
 }
 
 type ChatChoiceParts = NonNullable<ChatChoice["message"]>["parts"];
+
+/** Folds the events of an answer to a request for vectors. */
+export class EmbeddingCollector {
+  readonly response: EmbeddingResponse = {
+    $typeName: "outrigger.chat.v1.EmbeddingResponse",
+    id: "",
+    model: "",
+    route: "",
+    provider: "",
+    embeddings: [],
+    warnings: [],
+    decisions: [],
+  };
+
+  /** Takes in one batch. */
+  add(batch: readonly ChatEvent[]): void {
+    const { response } = this;
+    for (const { event } of batch) {
+      switch (event.case) {
+        case "start": {
+          const { id, model, route, provider } = event.value;
+          Object.assign(response, { id, model, route, provider });
+          break;
+        }
+        case "embedding":
+          response.embeddings.push(event.value);
+          break;
+        case "usage":
+          response.usage = event.value;
+          break;
+        case "warning":
+          response.warnings.push(event.value);
+          break;
+        case "decision":
+          response.decisions.push(event.value);
+          break;
+        case "end":
+          if (event.value.cost !== undefined) response.cost = event.value.cost;
+          break;
+        default:
+          // Nothing else is an answer to such a request.
+          break;
+      }
+    }
+  }
+}
 
 /** Folds a whole stream. Throws what the stream throws; an answer that ends without its last event is returned with `complete` false. */
 export async function collect(

@@ -56,6 +56,7 @@ const anyEvent: fc.Arbitrary<ChatEvent> = fc
     fc.record({ case: fc.constant("heartbeat"), value: fc.constant({}) }),
     fc.record({ case: fc.constant("extra"), value: fc.record({ choice: int32, extra: fc.option(extra, { nil: undefined }) }) }),
     fc.record({ case: fc.constant("decision"), value: fc.record({ filter: text, outcome: text, facts: fc.dictionary(text, text) }) }),
+    fc.record({ case: fc.constant("embedding"), value: fc.record({ index: int32, values: fc.array(fc.float()) }) }),
     fc.record({
       case: fc.constant("end"),
       value: fc.record({ cost: fc.option(fc.record({ currency: text, micros: int64 }), { nil: undefined }) }),

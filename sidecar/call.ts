@@ -3,7 +3,7 @@
  *
  * Everything here is a type or a few lines on one: this file is what a filter imports, and a filter imports nothing else of ours but types.
  */
-import type { Batch, NativeRequest } from "../proto/chat.ts";
+import type { AnyRequest, Batch, NativeRequest } from "../proto/chat.ts";
 import type { Fault } from "../proto/fault.ts";
 import type { ChatRequest } from "../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { Warning } from "../proto/gen/outrigger/chat/v1/events_pb.ts";
@@ -17,8 +17,8 @@ export interface Call {
   /** Names the call in records and in `x-request-id`. */
   readonly id: string;
   readonly door: DoorName;
-  /** What the caller asks. */
-  readonly request: ChatRequest;
+  /** What the caller asks: an answer in a conversation, or vectors. A filter that looks into it asks `$typeName` which. */
+  readonly request: AnyRequest;
   /** The same request as it came, if the door's dialect has a lossless form. A filter that changes `request` leaves this out. */
   readonly native: NativeRequest | undefined;
   /** Whether the answer is passed on as it arrives. */
@@ -27,6 +27,8 @@ export interface Call {
   readonly nativeStreamUsage: boolean;
   /** Whether to decide everything and send nothing. */
   readonly validateOnly: boolean;
+  /** Whether only to count the tokens of the request, which is a conversation: the answer is usage and no words. */
+  readonly countOnly: boolean;
   /** What the caller showed to prove who it is, or undefined. Never logged. */
   readonly credential: Secret | undefined;
   /** W3C trace context of the caller, or undefined. */
@@ -47,6 +49,16 @@ export interface Call {
   readonly watch: ((batch: Batch) => void) | undefined;
   /** What was decided and found out on the way, for `record` and for explanations. The one thing that filters write to. */
   readonly notes: CallNotes;
+}
+
+/** A call whose request is a conversation. */
+export interface ChatCall extends Call {
+  readonly request: ChatRequest;
+}
+
+/** Whether a call's request is a conversation, for filters that look into messages. */
+export function isChat(call: Call): call is ChatCall {
+  return call.request.$typeName === "outrigger.chat.v1.ChatRequest";
 }
 
 /** Who calls, as far as filters need to know. */
@@ -87,6 +99,8 @@ export interface CallNotes {
   attempts: number;
   /** When the provider's first content arrived, on the monotonic clock, in milliseconds; 0 if none did. */
   firstContentAtMs: number;
+  /** Whether the count that was asked for is an estimate, since the provider cannot count. */
+  estimated: boolean;
   /** Names of request parameters that were left out; of many the first, and how many more. */
   droppedParams: string[];
   /** What each filter decided, if the caller asked for an explanation; undefined otherwise, so that nothing is made in vain. */
@@ -103,6 +117,7 @@ export function newNotes(explain: boolean): CallNotes {
     model: "",
     attempts: 0,
     firstContentAtMs: 0,
+    estimated: false,
     droppedParams: [],
     decisions: explain ? [] : undefined,
   };

@@ -2,7 +2,7 @@
 import { hash } from "node:crypto";
 import type { House } from "./call.ts";
 import { anthropicServer } from "./dialects/anthropic/anthropic.ts";
-import { openAiServer } from "./dialects/openai/openai.ts";
+import { openAiEmbeddingServer, openAiServer } from "./dialects/openai/openai.ts";
 import { anthropicDoor } from "./doors/anthropic.ts";
 import { rpcDoor } from "./doors/connect.ts";
 import { createListener } from "./doors/listener.ts";
@@ -112,7 +112,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     refused: telemetry.refused,
     warn: (message, facts, error) => telemetry.log.warn({ ...facts, cause: error instanceof Error ? error.name : undefined }, message),
   };
-  const openAi = openAiDoor(house, openAiServer, settings.requestBytesMax);
+  const openAi = openAiDoor(house, { chat: openAiServer, embeddings: openAiEmbeddingServer }, settings.requestBytesMax);
   const listener = createListener({
     doors: [
       // First, because both formats list models at one address, and only this one's callers say that they mean it.

@@ -63,6 +63,10 @@ const openAiModels: readonly Capability[] = [
   ...all(["stop"], "unsupported", "it takes no texts to stop at", "o4*"),
 ];
 
+/** What is said of requests for vectors. */
+const noVectors = all(["embeddings"], "unsupported", "the API makes none");
+const textVectors = all(["embeddings.tokens"], "unsupported", "the API takes texts only");
+
 const oneAnswer = all(["n"], "unsupported", "there is one answer to a call");
 
 /** Servers that hand a request to engines of their own, and take what these engines know beside the format. */
@@ -92,6 +96,8 @@ const azureOpenAi = {
   capabilities: openAiModels,
   modelPatterns: [],
 } as const;
+/** Of the hosts that serve the format's own models. */
+const azureVectors = { thinking: "none", base64Vectors: true } as const;
 
 /** The address of a provider: what policy gives, or the row's own in a region; empty if one of the two is wanting. */
 export function endpointOf(row: ProviderRow, given: string, region: string): string {
@@ -127,9 +133,9 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_completion_tokens",
     developerRole: true,
     streamUsage: true,
-    openai: { thinking: "none" },
+    openai: { thinking: "none", base64Vectors: true },
     capabilities: openAiModels,
-    modelPatterns: ["gpt-*", "o1*", "o3*", "o4*", "chatgpt-*"],
+    modelPatterns: ["gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*"],
   },
   anthropic: {
     dialect: "anthropic",
@@ -199,10 +205,10 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
   // Deployments: the path names the deployment. Asking for usage in streams needs a version of the API from 2024-09-01-preview on.
   azure: {
     ...azureOpenAi,
-    openai: { pathPrefix: "/openai/deployments/{model}", query: { "api-version": "2024-10-21" }, thinking: "none" },
+    openai: { pathPrefix: "/openai/deployments/{model}", query: { "api-version": "2024-10-21" }, ...azureVectors },
   },
   // The address without versions, on the same hosts: the model is the deployment.
-  "azure-v1": { ...azureOpenAi, openai: { pathPrefix: "/openai/v1", thinking: "none" } },
+  "azure-v1": { ...azureOpenAi, openai: { pathPrefix: "/openai/v1", ...azureVectors } },
   // Models of every maker. The server refuses members that it does not know, unless a header says otherwise.
   "azure-models": {
     ...azureOpenAi,
@@ -223,6 +229,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
       userAfterTool: false,
       thinking: "parts",
       seedField: "random_seed",
+      dimensionsField: "output_dimension",
       reasoningEfforts: ["none", "high"],
     },
     capabilities: [
@@ -231,6 +238,11 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
       ...all(["seed"], "mapped", "random_seed"),
       ...all(["reasoning"], "emulated", "none or high, whichever is nearer"),
       ...all(["safe_prompt", "prompt_mode", "prompt_cache_key", "prediction", "messages[].prefix"], "mapped", ""),
+      ...textVectors,
+      ...all(["embeddings.dimensions"], "mapped", "output_dimension", "codestral-embed*"),
+      ...all(["embeddings.dimensions"], "unsupported", "its vectors have one length"),
+      ...all(["embeddings.user"], "unsupported", "the API has no such parameter"),
+      ...all(["embeddings.output_dtype", "embeddings.encoding_format"], "mapped", ""),
     ],
     modelPatterns: ["mistral-*", "ministral-*", "codestral-*", "magistral-*", "devstral-*", "pixtral-*", "open-mistral-*"],
   },
@@ -240,6 +252,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     keyVariable: "HF_TOKEN",
     // Whoever answers, answers in its own way: what only some of them take is not sent.
     openai: { thinking: "none" },
+    capabilities: noVectors,
     modelPatterns: [],
   },
   tgi: {
@@ -251,6 +264,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
       ...oneAnswer,
       ...all(["logit_bias", "reasoning", "parallel_tool_calls"], "unsupported", "the server ignores it"),
       ...all(["response_format.json_object", "response_format.json_schema"], "emulated", "a grammar made of the schema"),
+      ...noVectors,
     ],
     modelPatterns: [],
   },
@@ -266,6 +280,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     openai: { thinking: "reasoning", toolChoice: "none", freeToolNames: true },
     capabilities: [
       ...oneAnswer,
+      ...textVectors,
       ...all(["logit_bias", "parallel_tool_calls"], "unsupported", "the server ignores it"),
       ...all(["tool_choice"], "emulated", "none offers no tools; that one must be called cannot be said"),
     ],
@@ -310,15 +325,22 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     endpoint: "https://api.groq.com/openai/v1",
     keyVariable: "GROQ_API_KEY",
     openai: { thinking: "reasoning" },
-    capabilities: [...oneAnswer, ...all(["logprobs", "logit_bias"], "unsupported", "the API has no such parameter")],
+    capabilities: [...oneAnswer, ...all(["logprobs", "logit_bias"], "unsupported", "the API has no such parameter"), ...noVectors],
     modelPatterns: [],
   },
-  deepseek: { ...compatible, endpoint: "https://api.deepseek.com/v1", keyVariable: "DEEPSEEK_API_KEY", modelPatterns: ["deepseek-*"] },
+  deepseek: {
+    ...compatible,
+    endpoint: "https://api.deepseek.com/v1",
+    keyVariable: "DEEPSEEK_API_KEY",
+    capabilities: noVectors,
+    modelPatterns: ["deepseek-*"],
+  },
   xai: {
     ...compatible,
     endpoint: "https://api.x.ai/v1",
     keyVariable: "XAI_API_KEY",
     capabilities: [
+      ...noVectors,
       ...all(["stop", "presence_penalty", "frequency_penalty"], "mapped", "", "*non-reasoning*"),
       ...all(["stop", "presence_penalty", "frequency_penalty"], "unsupported", noSampling, "grok-4*"),
     ],
@@ -329,6 +351,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     endpoint: "https://openrouter.ai/api/v1",
     keyVariable: "OPENROUTER_API_KEY",
     openai: { thinking: "reasoning", cacheMarkers: true, topK: true },
+    capabilities: textVectors,
     modelPatterns: [],
   },
   together: {
@@ -336,6 +359,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     endpoint: "https://api.together.xyz/v1",
     keyVariable: "TOGETHER_API_KEY",
     openai: { topK: true },
+    capabilities: textVectors,
     modelPatterns: [],
   },
 });

@@ -6,14 +6,15 @@
  * that is not what was asked. Neither reaches a caller from here.
  */
 import { type ChatRequest, ToolMode } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { matcher } from "../../proto/pattern.ts";
-import type { ClientHalf } from "./dialect.ts";
+import type { ClientHalf, EmbeddingHalf, EmbeddingRequestInput, WrittenRequest } from "./dialect.ts";
 import { Report } from "./report.ts";
 
 /** What becomes of one parameter. */
 export interface Capability {
   /**
-   * The parameter as the conversation calls it, such as `top_k`; or the path, without indexes, of what only a dialect knows, such as
+   * The parameter as the conversation calls it, such as `top_k`, of vectors behind `embeddings.`; or the path, without indexes, of what only a dialect knows, such as
    * `safe_prompt` or `messages[].prefix`, which stands for all below it, too.
    */
   readonly parameter: string;
@@ -41,9 +42,11 @@ export function withCapabilities(client: ClientHalf, options: CapabilityOptions)
   if (!strictMembers && options.capabilities.every(({ support }) => support !== "unsupported")) {
     return Object.freeze({ ...client, capabilitiesOf });
   }
+  const { embeddings } = client;
   return Object.freeze({
     ...client,
     capabilitiesOf,
+    ...(embeddings === undefined ? {} : { embeddings: embeddingsWithin(embeddings, client.dialect, tableOf, strictMembers) }),
     readAnswer(input) {
       // What was asked decides how an answer is read, and that is what was sent.
       const request = supported(input.request, client.dialect, tableOf(input.model), strictMembers, new Report(input.model, true));
@@ -58,6 +61,64 @@ export function withCapabilities(client: ClientHalf, options: CapabilityOptions)
       return { ...written, warnings: [...report.warnings, ...written.warnings] };
     },
   } satisfies ClientHalf);
+}
+
+/** The same for vectors, whose parameters stand in the table behind `embeddings.`; `embeddings` itself is whether there are any. */
+function embeddingsWithin(
+  half: EmbeddingHalf,
+  dialect: string,
+  tableOf: (model: string) => ReadonlyMap<string, Capability>,
+  strictMembers: boolean,
+): EmbeddingHalf {
+  return Object.freeze({
+    ...half,
+    writeRequest(input: EmbeddingRequestInput): WrittenRequest {
+      const report = new Report(input.model, input.dropUnsupported);
+      const request = supportedEmbedding(input.request, dialect, tableOf(input.model), strictMembers, report);
+      const written = half.writeRequest(request === input.request ? input : { ...input, request });
+      return report.warnings.length === 0 ? written : { ...written, warnings: [...report.warnings, ...written.warnings] };
+    },
+  });
+}
+
+/** The request for vectors without what is not supported; the same object if all of it is. */
+function supportedEmbedding(
+  request: EmbeddingRequest,
+  dialect: string,
+  table: ReadonlyMap<string, Capability>,
+  strictMembers: boolean,
+  report: Report,
+): EmbeddingRequest {
+  const lacking = (name: string): string | undefined => {
+    const row = table.get(name);
+    return row?.support === "unsupported" ? (row.how === "" ? "" : `: ${row.how}`) : undefined;
+  };
+  const none = lacking("embeddings");
+  if (none !== undefined) throw report.refusal("embeddings", none);
+  const noTokens = lacking("embeddings.tokens");
+  // Never left out: a vector of nothing would stand where one of something was asked for.
+  if (noTokens !== undefined && request.inputs.some(({ content }) => content.case === "tokens"))
+    throw report.refusal("inputs.tokens", noTokens);
+  const fitted = { ...request };
+  const noDimensions = request.dimensions === undefined ? undefined : lacking("embeddings.dimensions");
+  if (noDimensions !== undefined) {
+    report.unsupported("dimensions", noDimensions);
+    delete fitted.dimensions;
+  }
+  const noUser = request.user === "" ? undefined : lacking("embeddings.user");
+  if (noUser !== undefined) {
+    report.dropped("user", `user was left out: the provider does not take it${noUser}.`);
+    fitted.user = "";
+  }
+  fitted.extras = request.extras.filter((extra) => {
+    if (extra.dialect !== dialect) return true;
+    const row = table.get(`embeddings.${extra.path}`);
+    if (row === undefined ? !strictMembers : row.support !== "unsupported") return true;
+    report.unsupported(extra.path, `: ${row?.how ?? "the API refuses members that it does not know"}`);
+    return false;
+  });
+  const changed = noDimensions !== undefined || noUser !== undefined || fitted.extras.length < request.extras.length;
+  return changed ? fitted : request;
 }
 
 /** Makes what finds the row that holds for each parameter of a model. */

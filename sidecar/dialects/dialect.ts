@@ -4,34 +4,38 @@
  * The server half reads requests and writes answers; a door uses it. The client half writes requests and reads answers; a provider
  * is a row of settings for it. Any door works with any provider because both meet in the conversation.
  */
-import type { Batch, NativeRequest } from "../../proto/chat.ts";
+import type { AnyRequest, Batch, NativeRequest } from "../../proto/chat.ts";
 import type { Fault } from "../../proto/fault.ts";
 import type { ChatRequest } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import type { Warning } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
 
-/** The half that a door uses. */
-export interface ServerHalf {
+/** The half that a door uses, for requests of one kind. */
+export interface ServerHalf<Request extends AnyRequest = ChatRequest> {
   readonly dialect: string;
   /**
    * Reads a request body. Throws a fault with reason `REQUEST_INVALID` and the field's path if it does not fit this dialect;
    * members that the conversation does not model become extras. `header` gives a request header by its name in lower case: some
    * dialects ask there for what their bodies may use.
    */
-  readRequest(body: Uint8Array, header?: (name: string) => string | undefined): ReadRequest;
+  readRequest(body: Uint8Array, header?: (name: string) => string | undefined): ReadRequest<Request>;
   /** Begins an answer to what was read. `requestId` names the answer where the provider gave it no id. */
-  writeAnswer(read: ReadRequest, requestId: string): AnswerWriter;
+  writeAnswer(read: ReadRequest<Request>, requestId: string): AnswerWriter;
   /** Writes a fault as the body of an answer that never began. */
   writeFault(fault: Fault, requestId: string): string;
 }
 
 /** A request that was read. */
-export interface ReadRequest {
-  readonly request: ChatRequest;
-  readonly native: NativeRequest;
+export interface ReadRequest<Request extends AnyRequest = ChatRequest> {
+  readonly request: Request;
+  /** The request as it came; undefined where nothing of it is passed on as it came. */
+  readonly native: NativeRequest | undefined;
   /** Whether the caller wants the answer as it arrives. */
   readonly streaming: boolean;
   /** Whether the caller wants usage in a stream; dialects that always send it say true. */
   readonly streamUsage: boolean;
+  /** Whether the caller only wants to know how many tokens the request has; no if left out. */
+  readonly countOnly?: boolean;
 }
 
 /** Writes one answer. For a unary answer `write` returns nothing and `end` the whole body; for a stream each returns what to send now. */
@@ -49,6 +53,8 @@ export interface ClientHalf {
   readonly dialect: string;
   /** How the thinking is treated that its models seal; left out where they seal none. */
   readonly seals?: Seals | undefined;
+  /** How vectors are made; absent where the provider makes none. */
+  readonly embeddings?: EmbeddingHalf;
   /** What becomes of single parameters at a model, where that is known; for explanations. */
   capabilitiesOf?(model: string): readonly { readonly parameter: string; readonly support: string; readonly how: string }[];
   /**
@@ -70,6 +76,41 @@ export interface Seals {
   readonly always: boolean;
   /** Whether what one endpoint sealed every other one opens that has the model; otherwise only the one that made it. */
   readonly portable: boolean;
+}
+
+/** The part of a client half that makes vectors of texts. What is refused is read by `ClientHalf.readFault`. */
+export interface EmbeddingHalf {
+  /** The most inputs that one request to a model may hold; more are sent in several requests. */
+  inputsMax(model: string): number;
+  /** Writes a request. What the dialect cannot carry is treated as in a conversation. */
+  writeRequest(input: EmbeddingRequestInput): WrittenRequest;
+  /** Begins to read an answer, whose batch holds one vector for each input. */
+  readAnswer(input: EmbeddingAnswerInput): AnswerReader;
+}
+
+/** What is to be sent to have vectors made. */
+export interface EmbeddingRequestInput {
+  /** With as many inputs as one request may hold at most. */
+  readonly request: EmbeddingRequest;
+  /** The model's name at the provider. */
+  readonly model: string;
+  readonly dropUnsupported: boolean;
+}
+
+/** What a reader of vectors must know. */
+export interface EmbeddingAnswerInput {
+  readonly request: EmbeddingRequest;
+  /** The model's name at the provider, for answers that do not say which model gave them. */
+  readonly model: string;
+  /** The route's and the provider's name, for the start event. */
+  readonly route: string;
+  readonly provider: string;
+  /** The most bytes of the body. */
+  readonly answerBytesMax: number;
+  /** The value of a header of the answer by its name in lower case, or undefined: some providers count tokens there. */
+  header(name: string): string | undefined;
+  /** Makes an id where the provider gave none. */
+  newId(prefix: string): string;
 }
 
 /** What is to be sent. */

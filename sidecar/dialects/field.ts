@@ -20,6 +20,11 @@ export class Field {
     return this.value !== undefined && this.value !== null;
   }
 
+  /** Where it stands, such as `messages[2].content`. */
+  get path(): string {
+    return this.#place.path;
+  }
+
   /** The value's exact text. */
   json(): string {
     return this.#place.json();

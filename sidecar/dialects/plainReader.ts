@@ -21,8 +21,11 @@ export interface AnswerEvents {
   ping(out: ChatEvent[]): void;
 }
 
+/** What the reader of a body must know, whatever was asked. */
+export type BodyInput = Pick<AnswerInput, "provider" | "answerBytesMax">;
+
 /** Reads an answer that is one JSON value. */
-export function readBody(input: AnswerInput, events: AnswerEvents): AnswerReader {
+export function readBody(input: BodyInput, events: AnswerEvents): AnswerReader {
   return new BodyReader(input, events);
 }
 
@@ -37,26 +40,26 @@ export function readFrames(input: AnswerInput, events: AnswerEvents): AnswerRead
 }
 
 /** The fault that an answer cannot be understood; `what` says what was wrong with it, as a sentence. */
-export function notUnderstood(input: AnswerInput, what = "The provider's answer could not be understood."): Fault {
+export function notUnderstood(input: BodyInput, what = "The provider's answer could not be understood."): Fault {
   return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, what, { facts: { provider: input.provider } });
 }
 
-function incomplete({ provider }: AnswerInput): Fault {
+function incomplete({ provider }: BodyInput): Fault {
   return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "The provider's answer ended before it was complete.", { facts: { provider } });
 }
 
-function tooLarge(input: AnswerInput, what: string): Fault {
+function tooLarge(input: BodyInput, what: string): Fault {
   return notUnderstood(input, `${what} is larger than ${input.answerBytesMax} bytes.`);
 }
 
 class BodyReader implements AnswerReader {
   failure: Fault | undefined;
-  readonly #input: AnswerInput;
+  readonly #input: BodyInput;
   readonly #events: AnswerEvents;
   readonly #pieces: Uint8Array[] = [];
   #length = 0;
 
-  constructor(input: AnswerInput, events: AnswerEvents) {
+  constructor(input: BodyInput, events: AnswerEvents) {
     this.#input = input;
     this.#events = events;
   }

@@ -20,7 +20,12 @@ export class Report {
       this.dropped(field, `${field} was left out: the model ${this.#model} does not support it${why}.`);
       return;
     }
-    throw new Fault(FaultReason.PARAMETER_UNSUPPORTED, `The model ${this.#model} does not support ${field}${why}.`, {
+    throw this.refusal(field, why);
+  }
+
+  /** The fault that something cannot be carried, for what nothing is left to ask without. */
+  refusal(field: string, why = ""): Fault {
+    return new Fault(FaultReason.PARAMETER_UNSUPPORTED, `The model ${this.#model} does not support ${field}${why}.`, {
       field,
       facts: { model: this.#model },
     });

@@ -12,6 +12,7 @@ import {
   CreateChatCompletionRequestSchema,
   StreamChatCompletionRequestSchema,
 } from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import { EmbeddingService } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { ModelService } from "../../proto/gen/outrigger/chat/v1/model_service_pb.ts";
 import type { House } from "../call.ts";
 import { credentialOf, traceparentOf } from "./caller.ts";
@@ -20,7 +21,7 @@ import { healthService } from "./health.ts";
 import { pump } from "./pump.ts";
 import { reflectionService } from "./reflection.ts";
 import { StreamAnswer, UnaryAnswer } from "./rpc/answers.ts";
-import { chatService, modelService } from "./rpc/chatService.ts";
+import { chatService, embeddingService, modelService } from "./rpc/chatService.ts";
 import { envelopeHead } from "./rpc/envelope.ts";
 import { type GenericStack, genericStack } from "./rpc/generic.ts";
 import { answerMetadata } from "./rpc/metadata.ts";
@@ -41,9 +42,10 @@ export interface RpcDoorOptions {
 
 /** Opens the door. */
 export function rpcDoor(house: House, options: RpcDoorOptions): Door {
-  const services = [ChatCompletionService, ModelService];
+  const services = [ChatCompletionService, EmbeddingService, ModelService];
   const stack = genericStack(house, options.requestBytesMax, (router, callerOf) => {
     router.service(ChatCompletionService, chatService(house, callerOf));
+    router.service(EmbeddingService, embeddingService(house, callerOf));
     router.service(ModelService, modelService(house, callerOf));
     const small = { readMaxBytes: questionBytesMax };
     router.service(

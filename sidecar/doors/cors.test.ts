@@ -2,6 +2,7 @@ import { cors as connectCors } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeHouse, testDialect } from "../../test/kit/house.ts";
 import { request1, request2, type WholeAnswer } from "../../test/kit/sockets.ts";
+import { openAiEmbeddingServer } from "../dialects/openai/openai.ts";
 import { exposedHeaders } from "./cors.ts";
 import { createListener, type Listener } from "./listener.ts";
 import { openAiDoor } from "./openai.ts";
@@ -12,7 +13,7 @@ let port: number;
 
 beforeEach(async () => {
   house = new FakeHouse();
-  const door = openAiDoor(house, testDialect, 1000);
+  const door = openAiDoor(house, { chat: testDialect, embeddings: openAiEmbeddingServer }, 1000);
   listener = createListener({ doors: [door], turnAway: door.turnAway, corsOrigins: ["https://chat.example.com/"], house });
   port = await listener.listen("127.0.0.1", 0);
 });

@@ -78,6 +78,7 @@ describe("gRPC health", () => {
     expect(Object.entries(statuses).map(([name, { status }]) => [name, status])).toEqual([
       ["", Status.SERVING],
       [chatService, Status.SERVING],
+      ["outrigger.chat.v1.EmbeddingService", Status.SERVING],
       ["outrigger.chat.v1.ModelService", Status.SERVING],
     ]);
   });

@@ -1,5 +1,6 @@
 /** The door for callers that speak OpenAI's format, which also answers whoever knocks where there is no door. */
 import type { Fault } from "../../proto/fault.ts";
+import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import type { House, ListedModel } from "../call.ts";
 import type { ServerHalf } from "../dialects/dialect.ts";
 import type { Door, Exchange } from "./exchange.ts";
@@ -12,21 +13,33 @@ export interface OpenAiDoor extends Door {
 }
 
 const completions = "/v1/chat/completions";
+const embeddings = "/v1/embeddings";
 const models = "/v1/models";
 const oneModel = "/v1/models/";
 
-/** `half` is the server half of the dialect that this door speaks. */
-export function openAiDoor(house: House, half: ServerHalf, requestBytesMax: number): OpenAiDoor {
-  const format: PlainFormat = { name: "openai", half, requestBytesMax };
+/** The server halves of the dialect that this door speaks, by what is asked. */
+export interface OpenAiHalves {
+  readonly chat: ServerHalf;
+  readonly embeddings: ServerHalf<EmbeddingRequest>;
+}
+
+/** Opens the door. */
+export function openAiDoor(house: House, halves: OpenAiHalves, requestBytesMax: number): OpenAiDoor {
+  const format: PlainFormat = { name: "openai", half: halves.chat, requestBytesMax };
+  const asked: ReadonlyMap<string, PlainFormat> = new Map([
+    [completions, format],
+    [embeddings, { ...format, half: halves.embeddings }],
+  ]);
   return {
     accepts({ path }) {
-      return path === completions || path === models || path.startsWith(oneModel);
+      return asked.has(path) || path === models || path.startsWith(oneModel);
     },
 
     open(exchange) {
       const { method, path } = exchange;
-      if (path === completions) {
-        if (method === "POST") openCall(house, exchange, format);
+      const called = asked.get(path);
+      if (called !== undefined) {
+        if (method === "POST") openCall(house, exchange, called);
         else openOtherMethod(house, exchange, format, "POST");
       } else if (method !== "GET" && method !== "HEAD") openOtherMethod(house, exchange, format, "GET, HEAD");
       else if (path === models) {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Fault, FaultReason } from "../../proto/fault.ts";
 import { FakeHouse, HandAnswer, testDialect } from "../../test/kit/house.ts";
 import { RawConnection, request1, request2, until } from "../../test/kit/sockets.ts";
+import { openAiEmbeddingServer } from "../dialects/openai/openai.ts";
 import { anthropicDoor } from "./anthropic.ts";
 import { createListener, type Listener } from "./listener.ts";
 import { openAiDoor } from "./openai.ts";
@@ -18,7 +19,7 @@ let port: number;
 
 beforeEach(async () => {
   house = new FakeHouse();
-  const openai = openAiDoor(house, { ...testDialect, dialect: "first" }, bytesMax);
+  const openai = openAiDoor(house, { chat: { ...testDialect, dialect: "first" }, embeddings: openAiEmbeddingServer }, bytesMax);
   const anthropic = anthropicDoor(house, { ...testDialect, writeFault: (fault) => `second ${fault.kind.name}` }, bytesMax);
   listener = createListener({
     doors: [anthropic, openai],
@@ -378,7 +379,7 @@ class HandAnswerOf extends HandAnswer {
 
 /** Ten megabytes of empty objects became half a gigabyte before any rule was looked at. */
 test("a body made of very many values is refused before anything is made of it", async () => {
-  const openai = openAiDoor(house, testDialect, 10_000_000);
+  const openai = openAiDoor(house, { chat: testDialect, embeddings: openAiEmbeddingServer }, 10_000_000);
   const large = createListener({ doors: [openai], turnAway: openai.turnAway, corsOrigins: [], house });
   try {
     const body = `{"model":"small","messages":[${"{},".repeat(400_000)}{}]}`;

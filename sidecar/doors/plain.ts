@@ -3,6 +3,7 @@
  *
  * What a body means is the affair of the door's dialect, which arrives as an argument.
  */
+import type { AnyRequest } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import type { Call, CallNotes, DoorName, House, ListedModel, Secret } from "../call.ts";
 import type { AnswerWriter, ReadRequest, ServerHalf } from "../dialects/dialect.ts";
@@ -15,7 +16,7 @@ import { type AnswerHead, type AnswerTail, pump, type Refusal, type Rendering } 
 /** What makes one door of plain HTTP differ from another. */
 export interface PlainFormat {
   readonly name: DoorName;
-  readonly half: ServerHalf;
+  readonly half: ServerHalf<AnyRequest>;
   /** The most bytes of one request, as they are sent and once decompressed. */
   readonly requestBytesMax: number;
 }
@@ -133,7 +134,7 @@ function decoded(encoded: string): string {
 }
 
 function answer(house: House, exchange: Exchange, format: PlainFormat, id: string, body: Uint8Array): void {
-  let read: ReadRequest;
+  let read: ReadRequest<AnyRequest>;
   let timeoutMs: number;
   try {
     timeoutMs = timeoutOf(exchange.header("x-outrigger-timeout-ms"));
@@ -152,6 +153,7 @@ function answer(house: House, exchange: Exchange, format: PlainFormat, id: strin
     streaming: read.streaming,
     nativeStreamUsage: read.streamUsage,
     validateOnly: false,
+    countOnly: read.countOnly ?? false,
     credential: credentialOf(exchange),
     traceparent: traceparentOf(exchange),
     timeoutMs,
@@ -166,7 +168,7 @@ class PlainRendering implements Rendering {
   readonly #streaming: boolean;
   readonly #writer: AnswerWriter;
 
-  constructor(format: PlainFormat, read: ReadRequest, id: string) {
+  constructor(format: PlainFormat, read: ReadRequest<AnyRequest>, id: string) {
     this.#format = format;
     this.#id = id;
     this.#streaming = read.streaming;
@@ -176,6 +178,7 @@ class PlainRendering implements Rendering {
   head({ notes }: Call): AnswerHead {
     const headers = [...(this.#streaming ? sseHead : jsonHead), ...idHeaders(this.#id)];
     addNotes(headers, notes);
+    if (notes.estimated) headers.push("x-outrigger-estimated", "true");
     if (notes.droppedParams.length > 0) headers.push("x-outrigger-dropped-params", visible(notes.droppedParams.join(", ")));
     return { status: 200, headers };
   }

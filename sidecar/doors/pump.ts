@@ -5,9 +5,8 @@
  * fails afterwards is said in the answer's own words. A caller that reads slowly stops the pulling, and so the provider. A caller that
  * leaves aborts the call's signal first, because a pending read does not notice that a loop was left; then the loop is left.
  */
-import type { Batch, NativeRequest } from "../../proto/chat.ts";
+import type { AnyRequest, Batch, NativeRequest } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
-import type { ChatRequest } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type Call, type DoorName, type House, newNotes, type Secret } from "../call.ts";
 import type { Exchange } from "./exchange.ts";
 import { pieceBytesMax } from "./keeper.ts";
@@ -17,11 +16,13 @@ export interface CallParts {
   /** From `House.random`, made when the request came, so that a refused request has one too. */
   readonly id: string;
   readonly door: DoorName;
-  readonly request: ChatRequest;
+  readonly request: AnyRequest;
   readonly native: NativeRequest | undefined;
   readonly streaming: boolean;
   readonly nativeStreamUsage: boolean;
   readonly validateOnly: boolean;
+  /** No if left out. */
+  readonly countOnly?: boolean;
   readonly credential: Secret | undefined;
   readonly traceparent: string | undefined;
   /** How long the caller waits, in milliseconds, as it said; `Infinity` if it did not. */
@@ -83,6 +84,7 @@ export function callOf(parts: CallParts, signal: AbortSignal, startedAtMs: numbe
     streaming: parts.streaming,
     nativeStreamUsage: parts.nativeStreamUsage,
     validateOnly: parts.validateOnly,
+    countOnly: parts.countOnly ?? false,
     credential: parts.credential,
     traceparent: parts.traceparent,
     signal,

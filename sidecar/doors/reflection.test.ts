@@ -61,6 +61,7 @@ describe("reflection", () => {
       "grpc.health.v1.Health",
       "grpc.reflection.v1.ServerReflection",
       "outrigger.chat.v1.ChatCompletionService",
+      "outrigger.chat.v1.EmbeddingService",
       "outrigger.chat.v1.ModelService",
     ]);
     expect(answer?.originalRequest?.host).toBe("h");

@@ -14,7 +14,7 @@ import {
 } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { answerOf, chatRequest, makeCall } from "../../test/kit/call.ts";
-import type { Call, CallConsumer, CallTarget } from "../call.ts";
+import { type Call, type CallConsumer, type CallTarget, type ChatCall, isChat } from "../call.ts";
 import { SealedTurns } from "../sealedTurns.ts";
 import { recall } from "./recall.ts";
 
@@ -34,7 +34,7 @@ function house() {
   const kept = new SealedTurns({ bytesMax: 1e6, turnsMax: 1000, idleMs: 1e6 }, { monotonicMs: () => 0 });
   const filter = recall(kept, (text) => createHash("sha256").update(text).digest("hex"));
   /** What is sent of a call; the answer is heard by whoever watches. */
-  function send(messages: readonly Message[], changes: Partial<Call> = {}, answer: readonly (readonly ChatEvent[])[] = []): Call {
+  function send(messages: readonly Message[], changes: Partial<Call> = {}, answer: readonly (readonly ChatEvent[])[] = []): ChatCall {
     const sent: Call[] = [];
     const call = makeCall({ consumer: app, target: maker, request: chatRequest({ messages: [...messages] }), ...changes });
     filter(call, (next) => {
@@ -42,7 +42,7 @@ function house() {
       return answerOf();
     });
     const [one] = sent;
-    if (one === undefined) throw new Error("nothing was sent");
+    if (one === undefined || !isChat(one)) throw new Error("nothing was sent");
     for (const batch of answer) one.watch?.(batch as Batch);
     return one;
   }

@@ -11,7 +11,7 @@
 import type { Batch } from "../../proto/chat.ts";
 import { type ChatRequest, type Message, type Part, type Reasoning, Role } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ReasoningDelta, Warning } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import type { Call, CallTarget, Filter } from "../call.ts";
+import { type CallTarget, type ChatCall, type Filter, isChat } from "../call.ts";
 import type { SealedBlock, SealedTurn, SealedTurns, TurnKeys } from "../sealedTurns.ts";
 
 /** Makes the filter. One per sidecar, not one per policy. `sha256` gives the hash of a text as text. */
@@ -19,6 +19,8 @@ export function recall(kept: SealedTurns, sha256: (text: string) => string): Fil
   return function recall(call, next) {
     const { target, consumer } = call;
     if (target === undefined || consumer === undefined) throw new Error("recall comes after identify and route");
+    // Nobody thinks about vectors.
+    if (!isChat(call)) return next(call);
     const holder = `${consumer.namespace}/${consumer.name}`;
     const { turns, talks } = kept.holdingsOf(holder);
     const sent = turns > 0 ? new Recollection(call, target, holder, kept, talks > 0, sha256).fitted() : withoutForeignSeals(call, target);
@@ -37,7 +39,7 @@ const placeTextMax = 1024 * 1024;
 
 /** What becomes of one request, by what is known of its turns. */
 class Recollection {
-  readonly #call: Call;
+  readonly #call: ChatCall;
   readonly #target: CallTarget;
   readonly #holder: string;
   readonly #kept: SealedTurns;
@@ -47,7 +49,7 @@ class Recollection {
   readonly #own: boolean;
   readonly #wanted: boolean;
 
-  constructor(call: Call, target: CallTarget, holder: string, kept: SealedTurns, talks: boolean, sha256: (text: string) => string) {
+  constructor(call: ChatCall, target: CallTarget, holder: string, kept: SealedTurns, talks: boolean, sha256: (text: string) => string) {
     this.#call = call;
     this.#target = target;
     this.#holder = holder;
@@ -59,7 +61,7 @@ class Recollection {
   }
 
   /** The call with its thinking put back, or with what must not be sent taken off. */
-  fitted(): Call {
+  fitted(): ChatCall {
     const { request } = this.#call;
     const changed = new Map<number, Fitted>();
     const unused: number[] = [];
@@ -170,7 +172,7 @@ function withoutSeals(message: Message, dialect: string): Fitted {
  * A call whose own text does not go out as it came if it holds seals of others. A caller may have been given them in its own language,
  * from a target that speaks another one, and this target would refuse them; its dialect leaves them out.
  */
-function withoutForeignSeals(call: Call, { seals }: CallTarget): Call {
+function withoutForeignSeals(call: ChatCall, { seals }: CallTarget): ChatCall {
   if (seals === undefined || call.native === undefined || call.native.dialect !== seals.dialect) return call;
   for (const { role, parts } of call.request.messages) {
     if (role !== Role.ASSISTANT) continue;

@@ -57,8 +57,10 @@ class Recorder implements AnswerWatcher {
       else if (event.case === "end") this.#ended = true;
     }
     if (!this.#ended || this.#usage === undefined) return batch;
-    const { notes, consumer } = this.#call;
-    this.#cost = this.#priceOf(notes.provider, notes.model, this.#usage, this.#clock.wallMs(), consumer?.namespace ?? "default");
+    const { notes, consumer, request } = this.#call;
+    // Vectors are no tokens, so that a provider that tells what it read has told everything.
+    const used = request.$typeName === "outrigger.chat.v1.EmbeddingRequest" ? { ...this.#usage, outputTokens: 0n } : this.#usage;
+    this.#cost = this.#priceOf(notes.provider, notes.model, used, this.#clock.wallMs(), consumer?.namespace ?? "default");
     return this.#cost === undefined ? batch : withCost(batch, this.#cost);
   }
 

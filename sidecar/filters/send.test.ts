@@ -64,6 +64,7 @@ function playedProvider(client: ClientHalf = plainDialect(), changes: Partial<Pr
     betweenContentTimeoutMs: 30_000,
     callTimeoutMs: 600_000,
     connections: 4,
+    embeddingInputsMax: Number.POSITIVE_INFINITY,
     answerBytesMax: 1 << 20,
     ...changes,
   };

@@ -6,8 +6,11 @@
  * since decoded they would take several times the room, and reading stops at the provider's socket: a caller that does not read costs
  * what one read brings, and no more.
  */
-import { type Batch, endEvent, event, nativeBatch, startEvent, warningEvent } from "../../proto/chat.ts";
+import { type Batch, embeddingEvent, endEvent, event, nativeBatch, startEvent, usageEvent, warningEvent } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
+import type { ChatRequest, Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
+import type { ChatEvent, ChatStart } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import type { Call, Clock, Next, Random, Upstream, UpstreamExchange, UpstreamHandler, UpstreamHeaders } from "../call.ts";
 import type { AnswerReader, ClientHalf, WrittenRequest } from "../dialects/dialect.ts";
 
@@ -32,6 +35,8 @@ export interface ProviderWire {
   readonly betweenContentTimeoutMs: number;
   readonly callTimeoutMs: number;
   readonly connections: number;
+  /** The most inputs of one request for vectors, where policy allows fewer than the dialect; `Infinity` where it does not. */
+  readonly embeddingInputsMax: number;
   /** The most bytes of a unary answer, or of one event of a stream. */
   readonly answerBytesMax: number;
 }
@@ -50,27 +55,178 @@ const refusalBytesMax = 64 * 1024;
 export function send(wire: ProviderWire, parts: SendParts, routeTimeoutMs: number | undefined): Next {
   const callTimeoutMs = Math.min(wire.callTimeoutMs, routeTimeoutMs ?? Number.POSITIVE_INFINITY);
   return function send(call) {
-    const written = withWarnings(
-      call,
-      wire.client.writeRequest({
-        request: call.request,
-        native: call.native,
-        model: call.target?.model ?? call.request.model,
-        streaming: call.streaming,
-        dropUnsupported: call.target?.dropUnsupported ?? false,
-      }),
-    );
-    // What was only sent in another form is a warning too, and was not left out.
-    const dropped = written.warnings.filter(({ code }) => code === "PARAMETER_DROPPED");
-    if (dropped.length > 0) call.notes.droppedParams = shortList(dropped.map(({ field }) => field));
-    if (call.validateOnly) return explanation(wire, call, written);
-    return new Answer(wire, parts, call, written, callTimeoutMs);
+    const { request } = call;
+    if (request.$typeName === "outrigger.chat.v1.EmbeddingRequest") return sendForVectors(wire, parts, call, request, callTimeoutMs);
+    const question = chatQuestion(wire, parts, call, request);
+    noteDropped(call, question.written);
+    if (call.validateOnly) return explanation(wire, call, [question.written]);
+    return new Answer(wire, parts, call, question, callTimeoutMs);
   };
 }
+
+/** One request to a provider, and how what comes of it is read. */
+interface Question {
+  readonly written: WrittenRequest;
+  /** Begins to read the answer, once its headers say that it is one. */
+  read(headers: UpstreamHeaders): AnswerReader;
+}
+
+function chatQuestion(wire: ProviderWire, { random }: SendParts, call: Call, request: ChatRequest): Question {
+  const { streaming, target } = call;
+  const model = target?.model ?? request.model;
+  const dropUnsupported = target?.dropUnsupported ?? false;
+  return {
+    written: withWarnings(call, wire.client.writeRequest({ request, native: call.native, model, streaming, dropUnsupported })),
+    read: () =>
+      wire.client.readAnswer({
+        request,
+        streaming,
+        model,
+        route: target?.route ?? "",
+        provider: wire.name,
+        nativeStreamUsage: call.nativeStreamUsage,
+        answerBytesMax: wire.answerBytesMax,
+        newId: (prefix) => prefix + random.id(),
+      }),
+  };
+}
+
+/** Asks for vectors: in one request, or in several where the provider takes fewer inputs at once. */
+function sendForVectors(
+  wire: ProviderWire,
+  parts: SendParts,
+  call: Call,
+  request: EmbeddingRequest,
+  callTimeoutMs: number,
+): AsyncIterable<Batch> {
+  const { client } = wire;
+  const model = call.target?.model ?? request.model;
+  const half = client.embeddings;
+  if (half === undefined) {
+    const message = `The provider ${wire.name} makes no vectors of texts, or not in the API that it is asked by.`;
+    throw new Fault(FaultReason.PROVIDER_UNIMPLEMENTED, message, { field: "model", facts: { provider: wire.name, model } });
+  }
+  const inputsMax = Math.min(half.inputsMax(model), wire.embeddingInputsMax);
+  const questions: Question[] = [];
+  for (let from = 0; from < request.inputs.length; from += inputsMax) {
+    const piece = request.inputs.length <= inputsMax ? request : { ...request, inputs: request.inputs.slice(from, from + inputsMax) };
+    questions.push({
+      written: withWarnings(call, half.writeRequest({ request: piece, model, dropUnsupported: call.target?.dropUnsupported ?? false })),
+      read: (headers) =>
+        half.readAnswer({
+          request: piece,
+          model,
+          route: call.target?.route ?? "",
+          provider: wire.name,
+          answerBytesMax: wire.answerBytesMax,
+          header: (name) => headers.get(name),
+          newId: (prefix) => prefix + parts.random.id(),
+        }),
+    });
+  }
+  const [first] = questions;
+  if (first === undefined) throw new Error("a request for vectors has inputs");
+  noteDropped(call, first.written);
+  if (call.validateOnly)
+    return explanation(
+      wire,
+      call,
+      questions.map(({ written }) => written),
+    );
+  if (questions.length === 1) return new Answer(wire, parts, call, first, callTimeoutMs);
+  return inPieces(wire, parts, call, questions, callTimeoutMs);
+}
+
+/** Requests of one call that run at once: enough to hide the way there and back, few enough not to spend a provider's rate limit. */
+const piecesAtOnce = 4;
+
+/**
+ * Asks several questions, a few at a time, and gives their answers as one: all of them, or the first failure, which stops the rest.
+ */
+async function* inPieces(
+  wire: ProviderWire,
+  parts: SendParts,
+  call: Call,
+  questions: readonly Question[],
+  callTimeoutMs: number,
+): AsyncGenerator<Batch> {
+  const endsAtMs = parts.clock.monotonicMs() + callTimeoutMs;
+  const answers: ChatEvent[][] = questions.map(() => []);
+  const running = new Set<AsyncIterator<Batch>>();
+  let asked = 0;
+  let stopped = false;
+  const askOn = async (): Promise<void> => {
+    while (asked < questions.length && !stopped) {
+      const index = asked++;
+      const question = questions[index];
+      const events = answers[index];
+      if (question === undefined || events === undefined) return;
+      // What came before has used up a part of the time that there is for the whole call.
+      const answer = new Answer(wire, parts, call, question, Math.max(0, endsAtMs - parts.clock.monotonicMs()));
+      running.add(answer);
+      for (let result = await answer.next(); result.done !== true; result = await answer.next()) events.push(...result.value);
+      running.delete(answer);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(piecesAtOnce, questions.length) }, askOn));
+    yield joinPieces(answers);
+  } finally {
+    stopped = true;
+    for (const answer of running) answer.return?.().then(undefined, nothing);
+  }
+}
+
+/** The answers to the pieces of a request for vectors as one: vectors in the order of all inputs, what was consumed added up. */
+export function joinPieces(answers: readonly (readonly ChatEvent[])[]): Batch {
+  let start: ChatStart | undefined;
+  const warnings = new Map<string, ChatEvent>();
+  const vectors: ChatEvent[] = [];
+  const usages: (Usage | undefined)[] = [];
+  for (const events of answers) {
+    const before = vectors.length;
+    let usage: Usage | undefined;
+    for (const piece of events) {
+      const { event } = piece;
+      if (event.case === "start") start ??= event.value;
+      else if (event.case === "warning") warnings.set(`${event.value.code} ${event.value.field} ${event.value.message}`, piece);
+      else if (event.case === "embedding") vectors.push(embeddingEvent(before + event.value.index, event.value.values));
+      else if (event.case === "usage") usage = event.value;
+    }
+    usages.push(usage);
+  }
+  if (start === undefined) throw new Error("every answer has a start");
+  const usage = sumOf(usages);
+  return [event("start", start), ...warnings.values(), ...vectors, ...(usage === undefined ? [] : [usageEvent(usage)]), endEvent()];
+}
+
+/** What pieces consumed together. A total is known only if every piece told it: a sum of some would pass for one of all. */
+function sumOf(usages: readonly (Usage | undefined)[]): Usage | undefined {
+  const told = usages.filter((usage) => usage !== undefined);
+  if (told.length < usages.length) return undefined;
+  const sum: Usage = {
+    $typeName: "outrigger.chat.v1.Usage",
+    nativeJson: `[${told.map(({ nativeJson }) => nativeJson || "null").join(",")}]`,
+  };
+  for (const key of counts) {
+    const each = told.map((usage) => usage[key]).filter((count) => count !== undefined);
+    if (each.length === told.length) sum[key] = each.reduce((total, count) => total + count, 0n);
+  }
+  return sum;
+}
+
+const counts = ["inputTokens", "outputTokens", "totalTokens", "cachedInputTokens", "cacheWriteTokens", "reasoningTokens"] as const;
 
 /** What filters changed is told before what the dialect did. */
 function withWarnings({ warnings }: Call, written: WrittenRequest): WrittenRequest {
   return warnings.length === 0 ? written : { ...written, warnings: [...warnings, ...written.warnings] };
+}
+
+function noteDropped({ notes }: Call, { warnings }: WrittenRequest): void {
+  if (warnings.length === 0) return;
+  // What was only sent in another form is a warning too, and was not left out.
+  const dropped = warnings.filter(({ code }) => code === "PARAMETER_DROPPED");
+  if (dropped.length > 0) notes.droppedParams = shortList(dropped.map(({ field }) => field));
 }
 
 /** Names of what was left out go into a header and a log line: clients refuse heads of 8 KiB, and each byte may become three there. */
@@ -91,7 +247,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   readonly #wire: ProviderWire;
   readonly #parts: SendParts;
   readonly #call: Call;
-  readonly #written: WrittenRequest;
+  readonly #question: Question;
   #exchange: UpstreamExchange = inert;
   /** A field and not an assignment: V8 makes a function that is assigned to a property old at once, and with it all that it reaches. */
   readonly #onAbort = () => this.#fail(toFault(this.#call.signal.reason));
@@ -114,11 +270,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   #begun = false;
   #stopWatch: () => void = nothing;
 
-  constructor(wire: ProviderWire, parts: SendParts, call: Call, written: WrittenRequest, callTimeoutMs: number) {
+  constructor(wire: ProviderWire, parts: SendParts, call: Call, question: Question, callTimeoutMs: number) {
+    const { written } = question;
     this.#wire = wire;
     this.#parts = parts;
     this.#call = call;
-    this.#written = written;
+    this.#question = question;
     this.#contentAtMs = parts.clock.monotonicMs();
     this.#endsAtMs = this.#contentAtMs + callTimeoutMs;
     if (call.signal.aborted) {
@@ -196,18 +353,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       this.#refused = { status, headers, pieces: [], bytes: 0 };
       return;
     }
-    const { request, streaming, target } = this.#call;
-    const { random } = this.#parts;
-    this.#reader = this.#wire.client.readAnswer({
-      request,
-      streaming,
-      model: target?.model ?? request.model,
-      route: target?.route ?? "",
-      provider: this.#wire.name,
-      nativeStreamUsage: this.#call.nativeStreamUsage,
-      answerBytesMax: this.#wire.answerBytesMax,
-      newId: (prefix) => prefix + random.id(),
-    });
+    this.#reader = this.#question.read(headers);
   }
 
   data(bytes: Uint8Array): void {
@@ -297,7 +443,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     const [start, ...rest] = first;
     if (start === undefined) return first;
     this.#started = true;
-    const { warnings } = this.#written;
+    const { warnings } = this.#question.written;
     if (warnings.length === 0) return first;
     const events = [start, ...warnings.map(({ code, field, message }) => warningEvent(code, field, message)), ...rest];
     return first.native === undefined ? events : nativeBatch(events, first.native);
@@ -307,7 +453,8 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     this.#contentAtMs = this.#parts.clock.monotonicMs();
     if (this.#sawContent) return;
     this.#sawContent = true;
-    this.#call.notes.firstContentAtMs = this.#contentAtMs;
+    // Of a call in several pieces the first one counts.
+    if (this.#call.notes.firstContentAtMs === 0) this.#call.notes.firstContentAtMs = this.#contentAtMs;
   }
 
   #drained(): void {
@@ -437,17 +584,21 @@ function hasContent(batches: readonly Batch[]): boolean {
   return false;
 }
 
-/** What would have been sent, and what every filter decided. */
-async function* explanation(wire: ProviderWire, call: Call, written: WrittenRequest): AsyncGenerator<Batch> {
+/** What would have been sent, in one request or in several that are alike, and what every filter decided. */
+async function* explanation(wire: ProviderWire, call: Call, requests: readonly WrittenRequest[]): AsyncGenerator<Batch> {
+  const [written] = requests;
+  if (written === undefined) throw new Error("what is explained is written");
   const { decisions, droppedParams } = call.notes;
   const capabilities = wire.client.capabilitiesOf?.(call.target?.model ?? call.request.model) ?? [];
   if (capabilities.length > 0) {
     const facts = capabilities.map(({ parameter, support, how }) => [parameter, how === "" ? support : `${support}: ${how}`]);
     decisions?.push({ filter: "send", outcome: "what becomes of parameters at this model", facts: Object.fromEntries(facts) });
   }
+  const bytes = requests.reduce((sum, { body }) => sum + Buffer.byteLength(body), 0);
+  const times = requests.length === 1 ? "" : ` in ${requests.length} requests, ${piecesAtOnce} at once`;
   decisions?.push({
     filter: "send",
-    outcome: `would send ${Buffer.byteLength(written.body)} bytes to ${wire.origin}${wire.basePath}${written.path}`,
+    outcome: `would send ${bytes} bytes to ${wire.origin}${wire.basePath}${written.path}${times}`,
     facts: {
       provider: wire.name,
       dialect: wire.client.dialect,

@@ -178,6 +178,7 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
     betweenContentTimeoutMs: milliseconds(spec.timeouts?.betweenContent, defaults.betweenContentMs),
     callTimeoutMs: milliseconds(spec.timeouts?.call, defaults.callMs),
     connections: spec.limits?.connections || defaults.connections,
+    embeddingInputsMax: spec.limits?.embeddingInputs || Number.POSITIVE_INFINITY,
     answerBytesMax: Number(spec.limits?.answerBytes ?? 0n) || defaults.answerBytes,
   };
 }
@@ -291,6 +292,8 @@ function openAiOptions(given: OpenAIDialect, row: ProviderRow): OpenAiOptions {
     seedField,
     freeToolNames,
     userAfterTool,
+    base64Vectors,
+    dimensionsField,
   } = given;
   return {
     ...own,
@@ -308,6 +311,8 @@ function openAiOptions(given: OpenAIDialect, row: ProviderRow): OpenAiOptions {
     ...(jsonForm === undefined ? {} : { jsonForm }),
     ...(freeToolNames === undefined ? {} : { freeToolNames }),
     ...(userAfterTool === undefined ? {} : { userAfterTool }),
+    ...(base64Vectors === undefined ? {} : { base64Vectors }),
+    ...(dimensionsField === "" ? {} : { dimensionsField: dimensionsField === "output_dimension" ? "output_dimension" : "dimensions" }),
   };
 }
 

@@ -22,6 +22,7 @@ export function makeCall(changes: Partial<Call> = {}): Call {
     streaming: true,
     nativeStreamUsage: false,
     validateOnly: false,
+    countOnly: false,
     credential: undefined,
     traceparent: undefined,
     signal: new AbortController().signal,

@@ -1,8 +1,8 @@
 /** OpenAI Chat Completions, and what is compatible with it: both halves of the dialect. */
-
 import type { AnswerInput, ClientHalf, ReadRequest, ServerHalf } from "../dialect.ts";
 import { readFault } from "../errorBody.ts";
 import { strictNames, toolNames } from "../toolNames.ts";
+import { embeddingHalf } from "./embeddings.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { type OpenAiRequest, readRequest } from "./readRequest.ts";
@@ -10,6 +10,7 @@ import { writeAnswer } from "./writeAnswer.ts";
 import { writeFault } from "./writeFault.ts";
 import { requestWriter } from "./writeRequest.ts";
 
+export { openAiEmbeddingServer } from "./embeddings.ts";
 export type { OpenAiOptions };
 
 /** The half that a door uses. */
@@ -28,6 +29,7 @@ export function openAiClient(options: OpenAiOptions): ClientHalf {
     readAnswer: (input: AnswerInput) =>
       readAnswer(input, options.freeToolNames === true ? undefined : toolNames(input.request, strictNames).callers),
     readFault,
+    embeddings: embeddingHalf(options),
   } satisfies ClientHalf);
 }
 

@@ -1,32 +1,59 @@
 /**
- * The chat methods for the generic stack: the same calls by the same way, answered through iterators instead of by the pump.
+ * The methods that ask models, for the generic stack: the same calls by the same way, answered through iterators instead of by the pump.
  */
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import { type Batch, Collector } from "../../../proto/chat.ts";
+import { type AnyRequest, type Batch, Collector, EmbeddingCollector } from "../../../proto/chat.ts";
 import type {
   ChatCompletionService,
   CreateChatCompletionRequest,
   StreamChatCompletionRequest,
 } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import type { EmbeddingService } from "../../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import type { ModelService } from "../../../proto/gen/outrigger/chat/v1/model_service_pb.ts";
 import type { House } from "../../call.ts";
 import { callOf, incomplete, turnedAway } from "../pump.ts";
 import type { RpcCaller } from "./generic.ts";
 import { answerMetadata } from "./metadata.ts";
 import { listModels } from "./models.ts";
-import { checkedChat } from "./requests.ts";
+import { checkedChat, checkedEmbedding } from "./requests.ts";
 
 type CallerOf = (context: HandlerContext) => RpcCaller;
 
 /** Answers chats. What it throws are faults, for the stack to translate. */
 export function chatService(house: House, callerOf: CallerOf): ServiceImpl<typeof ChatCompletionService> {
-  async function* answer(
-    { chat, validateOnly }: CreateChatCompletionRequest | StreamChatCompletionRequest,
-    context: HandlerContext,
-    streaming: boolean,
-  ): AsyncGenerator<Batch> {
+  const answer = answers(house, callerOf);
+  return {
+    async createChatCompletion({ chat, validateOnly }: CreateChatCompletionRequest, context) {
+      const collector = new Collector();
+      for await (const batch of answer(checkedChat(chat), validateOnly, context, false)) collector.add(batch);
+      return { $typeName: "outrigger.chat.v1.CreateChatCompletionResponse", chat: collector.response };
+    },
+
+    async *streamChatCompletion({ chat, validateOnly }: StreamChatCompletionRequest, context) {
+      for await (const batch of answer(checkedChat(chat), validateOnly, context, true)) {
+        yield { $typeName: "outrigger.chat.v1.StreamChatCompletionResponse", events: [...batch] };
+      }
+    },
+  };
+}
+
+/** Makes vectors. */
+export function embeddingService(house: House, callerOf: CallerOf): ServiceImpl<typeof EmbeddingService> {
+  const answer = answers(house, callerOf);
+  return {
+    async createEmbeddings({ embedding, validateOnly }, context) {
+      const collector = new EmbeddingCollector();
+      for await (const batch of answer(checkedEmbedding(embedding), validateOnly, context, false)) collector.add(batch);
+      return { $typeName: "outrigger.chat.v1.CreateEmbeddingsResponse", embedding: collector.response };
+    },
+  };
+}
+
+type Answers = (request: AnyRequest, validateOnly: boolean, context: HandlerContext, streaming: boolean) => AsyncIterable<Batch>;
+
+function answers(house: House, callerOf: CallerOf): Answers {
+  return async function* answer(request, validateOnly, context, streaming) {
     const caller = callerOf(context);
-    const request = checkedChat(chat);
     const { id, door, credential, traceparent, timeoutMs, signal } = caller;
     const parts = {
       id,
@@ -63,20 +90,6 @@ export function chatService(house: House, callerOf: CallerOf): ServiceImpl<typeo
       if (!ended) batches.return?.().then(undefined, (error) => house.warn("An answer could not be left.", { call: id }, error));
     }
     if (!complete) throw incomplete();
-  }
-
-  return {
-    async createChatCompletion(request, context) {
-      const collector = new Collector();
-      for await (const batch of answer(request, context, false)) collector.add(batch);
-      return { $typeName: "outrigger.chat.v1.CreateChatCompletionResponse", chat: collector.response };
-    },
-
-    async *streamChatCompletion(request, context) {
-      for await (const batch of answer(request, context, true)) {
-        yield { $typeName: "outrigger.chat.v1.StreamChatCompletionResponse", events: [...batch] };
-      }
-    },
   };
 }
 

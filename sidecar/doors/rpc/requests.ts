@@ -4,7 +4,9 @@
 import { type DescField, type DescMessage, fromBinary, fromJson, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
 import { Fault, FaultReason, type FieldViolation } from "../../../proto/fault.ts";
 import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { EmbeddingRequest } from "../../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { validateChat } from "../../../proto/validateChat.ts";
+import { validateEmbedding } from "../../../proto/validateEmbedding.ts";
 import { ELEMENTS_MAX, jsonElementsWithin, protoElementsWithin, tooManyElements } from "../../framing/elements.ts";
 import { decodeJson, isObject, JSON_DEPTH_MAX, JsonError, type JsonObject, parseObject } from "../../framing/json.ts";
 
@@ -26,6 +28,13 @@ export function checkedChat(chat: ChatRequest | undefined): ChatRequest {
   const violations = validateChat(chat, "chat");
   if (chat === undefined || violations.length > 0) throw broken(violations);
   return chat;
+}
+
+/** What vectors are asked of, checked in the same way. */
+export function checkedEmbedding(embedding: EmbeddingRequest | undefined): EmbeddingRequest {
+  const violations = validateEmbedding(embedding, "embedding");
+  if (embedding === undefined || violations.length > 0) throw broken(violations);
+  return embedding;
 }
 
 function readBinary<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
@@ -130,6 +139,7 @@ const scalarNames: ReadonlyMap<number, string> = new Map([
   [8, "bool"],
   [9, "string"],
   [12, "bytes"],
+  [13, "uint32"],
 ]);
 
 function joined(at: string, name: string): string {

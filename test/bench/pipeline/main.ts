@@ -112,6 +112,7 @@ async function ask(answer: Next): Promise<void> {
     streaming: false,
     nativeStreamUsage: true,
     validateOnly: false,
+    countOnly: false,
     credential,
     traceparent: undefined,
     signal,
