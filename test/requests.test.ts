@@ -80,6 +80,7 @@ function compiled(unsupportedParams: "reject" | "drop"): Policy {
     secret: () => ({ read: () => new Secret("s3cret") }),
     signer: () => () => [],
     shed: (call, next) => next(call),
+    recall: (call, next) => next(call),
     write: () => {},
     refused: () => {},
   });
