@@ -139,6 +139,43 @@ export class Fault extends Error {
   }
 }
 
+/**
+ * The fault without secrets that its words may have quoted: a provider that repeats what it was sent repeats the platform's credential.
+ * The fault itself if none is in it, as nearly always.
+ */
+export function withoutSecrets(fault: Fault, secrets: readonly string[]): Fault {
+  const conceal = (text: string): string => secrets.reduce((seen, secret) => concealed(seen, secret), text);
+  const { field, violations, facts, retryAfterMs, httpStatus, retryable, cause } = fault;
+  const message = conceal(fault.message);
+  const shown = Object.entries(facts).map(([name, value]) => [name, conceal(value)] as const);
+  const shownField = field === undefined ? undefined : conceal(field);
+  if (message === fault.message && shownField === field && shown.every(([name, value]) => value === facts[name])) return fault;
+  return new Fault(fault.reason, message, {
+    facts: Object.fromEntries(shown),
+    violations,
+    httpStatus,
+    retryable,
+    ...(shownField === undefined ? {} : { field: shownField }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** Shorter values are words that a sentence may have for other reasons, and no secrets worth the name. */
+const SECRET_CHARACTERS_MIN = 6;
+
+function concealed(text: string, secret: string): string {
+  if (secret.length < SECRET_CHARACTERS_MIN) return text;
+  const whole = text.replaceAll(secret, "***");
+  // A message that was cut may end within one.
+  const body = whole.endsWith("…") ? whole.slice(0, -1) : whole;
+  if (body === whole) return whole;
+  for (let length = Math.min(secret.length - 1, body.length); length >= SECRET_CHARACTERS_MIN; length--) {
+    if (body.endsWith(secret.slice(0, length))) return `${body.slice(0, -length)}***…`;
+  }
+  return whole;
+}
+
 /** The fault that a caught value is: itself, or an internal fault whose cause goes to the log and nowhere else. */
 export function toFault(caught: unknown): Fault {
   if (caught instanceof Fault) return caught;

@@ -38,6 +38,19 @@ describe("safeMessage", () => {
     }
   });
 
+  test.each([
+    ["User: arn:aws:sts::123456789012:assumed-role/ops/jane is not authorized", "User: arn:*** is not authorized"],
+    ["Account 123456789012 may not", "Account *** may not"],
+    ["/subscriptions/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f/resourceGroups/rg", "/subscriptions/***/resourceGroups/rg"],
+    [
+      "Publisher Model `projects/secret-plan-7/locations/eu/publishers/google/models/g` was not found",
+      "Publisher Model `projects/***/locations/eu/publishers/google/models/g` was not found",
+    ],
+    ["you asked for 1234567890 tokens", "you asked for 1234567890 tokens"],
+  ])("names no account of the platform's: %s", (message, shown) => {
+    expect(safeMessage(message, fallback)).toBe(shown);
+  });
+
   test("masks what is named a secret, whatever it looks like", () => {
     expect(safeMessage("bad api_key=hunter2 given", fallback)).toBe("bad api_key=*** given");
     expect(safeMessage('{"password": "opensesame"}', fallback)).toBe('{"password": "***"}');

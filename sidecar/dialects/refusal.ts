@@ -173,7 +173,7 @@ function safeWord(word: string): string {
  * tokens, and any long run of letters and digits that no person wrote. Names of models, dates and ids of calls stay.
  */
 function maskSecrets(text: string): string {
-  return text
+  return maskPlaces(text)
     .replace(/\b(bearer|basic)\s+[\w.~+/=*-]{6,}/gi, "$1 ***")
     .replace(/\b((?:api[ _-]?key|secret|token|password|authorization)(?:\s+provided)?)(["']?\s*[:=]\s*["']?)[^\s"',;]{4,}/gi, "$1$2***")
     .replace(/\beyJ[\w-]{6,}\.[\w.-]+/g, "***")
@@ -182,6 +182,18 @@ function maskSecrets(text: string): string {
       maskToken,
     )
     .replace(/[A-Za-z0-9+/_=-]{24,}/g, maskToken);
+}
+
+/**
+ * Masks names of resources that lead to the platform's account: AWS resource names, with account, roles and people in them, and account
+ * numbers on their own; subscriptions of Azure; projects of Google Cloud.
+ */
+function maskPlaces(text: string): string {
+  return text
+    .replace(/\barn:aws[\w-]*:[^\s"',;]+/g, "arn:***")
+    .replace(/\b\d{12}\b/g, "***")
+    .replace(/(\bsubscriptions\/)[0-9a-f]{8}-[0-9a-f-]{27}/gi, "$1***")
+    .replace(/(\bprojects\/)[^\s/"'`,;]+/g, "$1***");
 }
 
 /** Masks a run if a stretch of it between separators is long and mixes digits with letters, or hides characters behind stars. */

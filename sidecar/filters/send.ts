@@ -7,7 +7,7 @@
  * what one read brings, and no more.
  */
 import { type Batch, embeddingEvent, endEvent, event, nativeBatch, startEvent, usageEvent, warningEvent } from "../../proto/chat.ts";
-import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
+import { Fault, FaultReason, toFault, withoutSecrets } from "../../proto/fault.ts";
 import type { ChatRequest, Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import type { ChatEvent, ChatStart } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
@@ -248,6 +248,8 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   readonly #parts: SendParts;
   readonly #call: Call;
   readonly #question: Question;
+  /** What was sent by which the provider knows the platform, names and values in turn. */
+  #authorization: readonly string[] = [];
   #exchange: UpstreamExchange = inert;
   /** A field and not an assignment: V8 makes a function that is assigned to a property old at once, and with it all that it reaches. */
   readonly #onAbort = () => this.#fail(toFault(this.#call.signal.reason));
@@ -284,11 +286,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     }
     call.signal.addEventListener("abort", this.#onAbort, { once: true });
     const path = wire.basePath + written.path;
+    this.#authorization = wire.authorize(path, written.headers, written.body);
     this.#exchange = parts.upstream(
       {
         origin: wire.origin,
         path,
-        headers: [...written.headers, ...wire.headers, ...wire.authorize(path, written.headers, written.body)],
+        headers: [...written.headers, ...wire.headers, ...this.#authorization],
         body: written.body,
         connectTimeoutMs: wire.connectTimeoutMs,
         connections: wire.connections,
@@ -404,7 +407,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
         this.#readHeld();
         if (this.#over) return;
         const batches = reader.end();
-        this.#fault = reader.failure;
+        this.#fault = reader.failure && this.#concealed(reader.failure);
         this.#finish();
         this.#give(batches);
       }
@@ -521,10 +524,19 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     this.#readHeld();
     // What was held may have failed by itself.
     if (this.#over) return;
-    this.#fault = fault;
+    this.#fault = this.#concealed(fault);
     this.#finish();
     this.#exchange.abort();
     this.#wakeUp();
+  }
+
+  /** Whatever its form, the credential that was sent must not come back in a provider's words. */
+  #concealed(fault: Fault): Fault {
+    // Each value's last word: others name the kind of credential.
+    return withoutSecrets(
+      fault,
+      this.#authorization.flatMap((value, at) => (at % 2 === 1 ? [value.slice(value.lastIndexOf(" ") + 1)] : [])),
+    );
   }
 
   #finish(): void {

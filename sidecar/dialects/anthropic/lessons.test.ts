@@ -437,6 +437,12 @@ describe("streams and errors", () => {
     expect(failure?.reason).toBe(FaultReason.PROVIDER_ANSWER_INCOMPLETE);
   });
 
+  // Bytes of something else, with whatever it had to say in them, came out of the door as they were.
+  it("bytes that are no frames of an answer are not passed on before it begins", () => {
+    const { native, failure } = readPieces(client, ['\u0000\u0001 a secret: x\n\nevent: odd\ndata: {"type":"odd"}\n\n']);
+    expect([native.toString(), failure?.kind.name]).toEqual(["", "PROVIDER_ANSWER_INCOMPLETE"]);
+  });
+
   it("30: pings are heartbeats, and heartbeats are pings", () => {
     const { events } = readPieces(client, [frames(begin(), { type: "ping" }, ...text(0, "x"), { type: "ping" }, ...finish())]);
     expect(events.filter((each) => each.case === "heartbeat")).toHaveLength(2);

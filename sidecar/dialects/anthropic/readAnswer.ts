@@ -347,8 +347,12 @@ class StreamReader implements AnswerReader {
   /** Reads one frame. Returns whether it may be passed on. Throws the fault that it tells of. */
   #frame(frame: SseFrame, events: ChatEvent[], atEnd: boolean): boolean {
     if (frame.kind !== "data") {
-      if (frame.kind === "comment" || frame.event === "ping") events.push(heartbeatEvent());
-      return true;
+      if (frame.kind === "comment" || frame.event === "ping") {
+        events.push(heartbeatEvent());
+        return true;
+      }
+      // What says nothing that anyone knows is passed on as a part of an answer, and there is none yet.
+      return this.#reading.begun;
     }
     const text = frame.text();
     if (text.startsWith(deltaBeginning) && this.#textDelta(text, events)) return true;
@@ -384,7 +388,7 @@ class StreamReader implements AnswerReader {
         throw faultInAnswer(data.error);
       default:
         if (data.error !== undefined && data.error !== null) throw faultInAnswer(data.error);
-        return true;
+        return this.#reading.begun;
     }
   }
 

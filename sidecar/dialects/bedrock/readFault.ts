@@ -33,7 +33,7 @@ function exceptionFault(status: number, type: string | undefined, message: strin
   return refusalFault({
     status,
     refusal: classOf(status, plainType(name ?? ""), message ?? ""),
-    message: message === undefined ? undefined : withoutResources(message),
+    message,
     type: name,
     retryAfterMs: status === 429 || status === 503 ? retryAfterMs : undefined,
   });
@@ -119,9 +119,4 @@ function errorOf(body: string): { readonly type: string | undefined; readonly me
     // A body that is no JSON comes from something between here and the provider; the status is all that it says.
   }
   return { type: undefined, message: undefined };
-}
-
-/** Resource names hold the platform's account number, roles and people; an account number alone is no caller's affair either. */
-function withoutResources(message: string): string {
-  return message.replace(/\barn:aws[\w-]*:[^\s"',;]+/g, "arn:***").replace(/\b\d{12}\b/g, "***");
 }
