@@ -99,6 +99,10 @@ function corrected(name: string, meaning: RecordedMeaning): RecordedMeaning {
 const overlookedUsage: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   // The answer has usage.tokens.reasoning_tokens, as `usage_native` of the same meaning shows.
   "cohere/reasoning": { reasoning_tokens: 38 },
+  // These have input_tokens_details.cache_write_tokens, and `usage_native` shows it: none were written, which is not the same as not told.
+  "openai/responses-stream-tool": { cache_write_tokens: 0 },
+  "azure/v1-responses-stream": { cache_write_tokens: 0 },
+  "azure/v1-responses-tool": { cache_write_tokens: 0 },
 };
 
 /** The bytes of an answer; those of binary streams are kept as base64. */

@@ -1,0 +1,148 @@
+/**
+ * What the events of a provider that went out as they came leave behind, so that writing can go on in the middle of an item.
+ *
+ * Only the beginnings of lines are looked at, and items are kept as text; nothing is parsed unless someone takes over.
+ */
+import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { isObject, type JsonObject, JsonPlace, type JsonValue, RawJson } from "../../framing/json.ts";
+import type { OpenItem } from "./itemWriter.ts";
+
+/** Follows events that are passed on. */
+export class PassedEvents {
+  /** Whether the answer has begun, and whether it is over. */
+  begun = false;
+  ended = false;
+  /** Lines of the items that are at their end, and of what began or ended below the others since. */
+  readonly #done: string[] = [];
+  #open: string[] = [];
+  #last: Uint8Array | undefined;
+  /** What was said below the open items, in the conversation's events. */
+  #said: ChatEvent["event"][] = [];
+
+  /** Takes in whole frames and the events that they stand for. */
+  pass(frames: Uint8Array, events: readonly ChatEvent[]): void {
+    if (frames.length > 0) this.#last = frames;
+    for (const { event } of events) {
+      if (event.case === "start") this.begun = true;
+      else if (event.case === "finish") this.ended = true;
+      else this.#said.push(event);
+    }
+    for (let lineStart = 0; lineStart < frames.length; ) {
+      const lf = frames.indexOf(LF, lineStart);
+      const lineEnd = lf === -1 ? frames.length : lf;
+      if (frames[lineStart] === LETTER_D) this.#line(frames, lineStart, lineEnd);
+      lineStart = lineEnd + 1;
+    }
+  }
+
+  /** The number of the event that would come next. */
+  nextNumber(): number {
+    if (this.#last === undefined) return 0;
+    const lines = decoder.decode(this.#last).split(/\r?\n/);
+    const last = parseLine(lines.findLast((line) => line.startsWith("data:")) ?? "");
+    return typeof last.sequence_number === "number" ? last.sequence_number + 1 : 0;
+  }
+
+  /** The items that are at their end, those that are open, and how many there are. */
+  items(): { readonly done: ReadonlyMap<number, JsonValue>; readonly open: readonly OpenItem[]; readonly places: number } {
+    const done = new Map<number, JsonValue>();
+    let places = 0;
+    for (const line of this.#done) {
+      const place = placeOf(parseLine(line));
+      done.set(place, new RawJson(JsonPlace.root(dataOf(line)).member("item").json()));
+      places = Math.max(places, place + 1);
+    }
+    const open: OpenItem[] = [];
+    for (const line of this.#open) {
+      const data = parseLine(line);
+      const place = placeOf(data);
+      places = Math.max(places, place + 1);
+      const item = isObject(data.item) && !done.has(place) ? openItem(data.item, place, this.#said) : undefined;
+      if (item !== undefined) open.push(item);
+    }
+    return { done, open, places };
+  }
+
+  #line(frames: Uint8Array, lineStart: number, lineEnd: number): void {
+    // The type stands first in every event that was ever seen.
+    const head = latin1(frames, lineStart, Math.min(lineEnd, lineStart + HEAD_BYTES));
+    const at = head.indexOf(ITEM);
+    if (at === -1) return;
+    const line = decoder.decode(frames.subarray(lineStart, lineEnd));
+    if (head.startsWith("added", at + ITEM.length)) this.#open.push(line);
+    else if (head.startsWith("done", at + ITEM.length)) {
+      this.#done.push(line);
+      const place = placeOf(parseLine(line));
+      this.#open = this.#open.filter((open) => placeOf(parseLine(open)) !== place);
+      if (this.#open.length === 0) this.#said = [];
+    }
+  }
+}
+
+/** An item that began, with what was said of it. Of a kind that only this dialect has nothing can be gone on with. */
+function openItem(wire: JsonObject, place: number, said: readonly ChatEvent["event"][]): OpenItem | undefined {
+  const id = String(wire.id ?? "");
+  switch (wire.type) {
+    case "message": {
+      const message = {
+        kind: "message" as const,
+        id,
+        place,
+        parts: [] as { type: "output_text" | "refusal"; text: string; annotations: JsonValue[]; logprobs: JsonValue[] }[],
+      };
+      for (const event of said) {
+        if (event.case !== "text" && event.case !== "refusal") continue;
+        const type = event.case === "text" ? "output_text" : "refusal";
+        const last = message.parts.at(-1);
+        if (last?.type === type) last.text += event.value.text;
+        else message.parts.push({ type, text: event.value.text, annotations: [], logprobs: [] });
+      }
+      return message;
+    }
+    case "function_call": {
+      const first = said.find((event) => event.case === "toolCall" && event.value.id === wire.call_id);
+      const number = first?.case === "toolCall" ? first.value.index : 0;
+      let text = "";
+      for (const event of said) if (event.case === "toolCall" && event.value.index === number) text += event.value.argumentsJson;
+      return { kind: "call", id, place, number, callId: String(wire.call_id ?? ""), name: String(wire.name ?? ""), text };
+    }
+    case "reasoning": {
+      const last = said.findLast((event) => event.case === "reasoning");
+      const number = last?.case === "reasoning" ? last.value.block : 0;
+      let text = "";
+      for (const event of said) if (event.case === "reasoning" && event.value.block === number) text += event.value.text;
+      return { kind: "thought", id, place, number, dialect: "responses", text, signature: "", redacted: "" };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function placeOf({ output_index: place }: JsonObject): number {
+  return typeof place === "number" ? place : 0;
+}
+
+function dataOf(line: string): string {
+  return line.slice(line.indexOf("{"));
+}
+
+function parseLine(line: string): JsonObject {
+  try {
+    const value: unknown = JSON.parse(dataOf(line));
+    return isObject(value) ? value : nothing;
+  } catch {
+    return nothing;
+  }
+}
+
+function latin1(bytes: Uint8Array, start: number, end: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");
+}
+
+const nothing: JsonObject = Object.freeze({});
+const decoder = new TextDecoder("utf-8");
+const LF = 0x0a;
+const LETTER_D = 0x64;
+const ITEM = '"response.output_item.';
+/** Room for the field's name, the type's and a few blanks. */
+const HEAD_BYTES = 64;

@@ -1,0 +1,211 @@
+/**
+ * Reads answers: whole bodies, and streams of events.
+ *
+ * Batches carry the bytes they were made of, so that a door of this dialect passes on what the conversation does not model. Not among those
+ * bytes are events that say that the answer failed, which the door tells in its own words, and whatever comes after a tool call that had
+ * to be put right.
+ */
+import { type Batch, endEvent, heartbeatEvent, nativeBatch } from "../../../proto/chat.ts";
+import { Fault, FaultReason } from "../../../proto/fault.ts";
+import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { isObject, type JsonObject } from "../../framing/json.ts";
+import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
+import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { AnswerEvents } from "./answerEvents.ts";
+
+/** Begins to read an answer. */
+export function readAnswer(input: AnswerInput): AnswerReader {
+  return input.streaming ? new StreamReader(input) : new BodyReader(input, true);
+}
+
+/** A stream of events in frames of server-sent events. */
+class StreamReader implements AnswerReader {
+  failure: Fault | undefined;
+  readonly #input: AnswerInput;
+  readonly #frames: SseReader;
+  readonly #events: AnswerEvents;
+  /** Reads an answer that is no stream although one was asked for; undefined once it is known to be one. */
+  #body: BodyReader | undefined;
+  #begun = false;
+
+  constructor(input: AnswerInput) {
+    this.#input = input;
+    this.#frames = new SseReader(input.answerBytesMax);
+    this.#events = new AnswerEvents(input);
+  }
+
+  read(bytes: Uint8Array): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    if (!this.#begun) {
+      const first = bytes.find((byte) => byte > SPACE);
+      // What begins like this is no field of an event: the status said yes and the body is a single object, often an error.
+      if (first === OPEN_BRACE) this.#body = new BodyReader(this.#input, false);
+      this.#begun = first !== undefined;
+    }
+    if (this.#body !== undefined) {
+      const batches = this.#body.read(bytes);
+      this.failure = this.#body.failure;
+      return batches;
+    }
+    return this.#take(this.#frames.read(bytes), false);
+  }
+
+  end(): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    if (this.#body !== undefined) {
+      const batches = this.#body.end();
+      this.failure = this.#body.failure;
+      return batches;
+    }
+    const batches = this.#take(this.#frames.end(), true);
+    if (this.failure !== undefined) return batches;
+    this.failure = this.#events.announced ?? (this.#events.complete ? undefined : incomplete(this.#input.provider));
+    return this.failure === undefined ? [...batches, [endEvent()]] : batches;
+  }
+
+  /** Turns the frames of one read into batches: one, unless a frame must not be passed on. `last`: the frame lacks its blank line. */
+  #take(block: SseBlock, last: boolean): readonly Batch[] {
+    const batches: Batch[] = [];
+    let events: ChatEvent[] = [];
+    let start = -1;
+    let end = -1;
+    const close = (): void => {
+      if (start !== -1)
+        batches.push(nativeBatch(events, { dialect: "responses", form: "frames", bytes: bytesOf(block, start, end, last) }));
+      else if (events.length > 0) batches.push(events);
+      events = [];
+      start = -1;
+    };
+    for (const frame of block.frames) {
+      const before = events.length;
+      const passing = this.#frame(frame, events, last) && !this.#events.repaired;
+      if (passing !== (start !== -1)) {
+        const added = events.splice(before);
+        close();
+        events = added;
+        if (passing) start = frame.start;
+      }
+      if (passing) end = frame.end;
+      if (this.failure !== undefined) break;
+    }
+    close();
+    if (block.tooLong && this.failure === undefined) this.failure = tooLarge(this.#input);
+    return batches;
+  }
+
+  /** Adds what one frame says. Returns whether its bytes may be passed on. */
+  #frame(frame: SseFrame, out: ChatEvent[], last: boolean): boolean {
+    const events = this.#events;
+    // Behind the end nothing is said any more but a closing word that some servers have.
+    if (events.complete) return false;
+    if (frame.kind !== "data") {
+      // Nothing may come before the start event, and a comment before the answer's beginning is no part of it.
+      if (!events.started) return false;
+      if (frame.kind === "comment") out.push(heartbeatEvent());
+      return true;
+    }
+    const text = frame.text();
+    const trimmed = text.trim();
+    if (trimmed === "" || trimmed === "[DONE]") return false;
+    const wire = parseObject(trimmed);
+    if (wire === undefined) {
+      // A last frame that is cut is no answer that cannot be understood, but one that is not complete.
+      if (!last) this.failure = invalid(this.#input.provider);
+      return false;
+    }
+    const passing = events.add(wire, trimmed, frame.event, out);
+    this.failure = events.failure;
+    return passing && events.started;
+  }
+}
+
+/** A whole body. */
+class BodyReader implements AnswerReader {
+  failure: Fault | undefined;
+  readonly #input: AnswerInput;
+  /** Whether the bytes are what a unary caller of this dialect expects. */
+  readonly #native: boolean;
+  readonly #pieces: Uint8Array[] = [];
+  #length = 0;
+
+  constructor(input: AnswerInput, native: boolean) {
+    this.#input = input;
+    this.#native = native;
+  }
+
+  read(bytes: Uint8Array): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    this.#length += bytes.length;
+    if (this.#length > this.#input.answerBytesMax) {
+      this.#pieces.length = 0;
+      this.failure = tooLarge(this.#input);
+    } else this.#pieces.push(bytes);
+    return none;
+  }
+
+  end(): readonly Batch[] {
+    if (this.failure !== undefined) return none;
+    const bytes = joined(this.#pieces, this.#length);
+    const text = lenient.decode(bytes);
+    const wire = parseObject(text);
+    if (wire === undefined) {
+      this.failure = text.trim() === "" ? incomplete(this.#input.provider) : invalid(this.#input.provider);
+      return none;
+    }
+    const events = new AnswerEvents(this.#input);
+    const out: ChatEvent[] = [];
+    events.addWhole(wire, text, out);
+    this.failure = events.failure ?? (events.complete ? undefined : incomplete(this.#input.provider));
+    if (this.failure === undefined) out.push(endEvent());
+    if (out.length === 0) return none;
+    const passing = this.#native && this.failure === undefined && !events.repaired;
+    return [passing ? nativeBatch(out, { dialect: "responses", form: "body", bytes }) : out];
+  }
+}
+
+const none: readonly Batch[] = [];
+const SPACE = 0x20;
+const OPEN_BRACE = 0x7b;
+const lenient = new TextDecoder("utf-8");
+const blankLine = Uint8Array.of(0x0a, 0x0a);
+
+/** An object, or undefined for text that is none. */
+function parseObject(text: string): JsonObject | undefined {
+  try {
+    const value = JSON.parse(text) as unknown;
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whole frames. The last one of a stream may lack its blank line, without which what the door writes next would be a part of it. */
+function bytesOf(block: SseBlock, start: number, end: number, last: boolean): Uint8Array {
+  const bytes = block.bytes.subarray(start, end);
+  return last ? joined([bytes, blankLine], bytes.length + blankLine.length) : bytes;
+}
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const [only] = pieces;
+  if (pieces.length === 1 && only !== undefined) return only;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+function incomplete(provider: string): Fault {
+  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "The provider's answer ended before it was complete.", { facts: { provider } });
+}
+
+function invalid(provider: string): Fault {
+  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "The provider's answer could not be understood.", { facts: { provider } });
+}
+
+function tooLarge({ provider, answerBytesMax, streaming }: AnswerInput): Fault {
+  const what = streaming ? "An event of the provider's answer" : "The provider's answer";
+  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `${what} is larger than ${answerBytesMax} bytes.`, { facts: { provider } });
+}
