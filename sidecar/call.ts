@@ -10,7 +10,7 @@ import type { Warning } from "../proto/gen/outrigger/chat/v1/events_pb.ts";
 import type { Seals } from "./dialects/dialect.ts";
 
 /** A wire format that callers speak, as it is named in records. */
-export type DoorName = "openai" | "anthropic" | "grpc" | "grpc-web" | "connect";
+export type DoorName = "openai" | "responses" | "anthropic" | "grpc" | "grpc-web" | "connect";
 
 /** One request and its whole answer. Read-only: a filter that changes something passes a new call to `next`. */
 export interface Call {

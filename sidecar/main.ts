@@ -3,11 +3,13 @@ import { hash } from "node:crypto";
 import type { House } from "./call.ts";
 import { anthropicServer } from "./dialects/anthropic/anthropic.ts";
 import { openAiEmbeddingServer, openAiServer } from "./dialects/openai/openai.ts";
+import { responsesServer } from "./dialects/responses/responses.ts";
 import { anthropicDoor } from "./doors/anthropic.ts";
 import { rpcDoor } from "./doors/connect.ts";
 import { createListener } from "./doors/listener.ts";
 import { openAiDoor } from "./doors/openai.ts";
 import { createOps } from "./doors/ops.ts";
+import { responsesDoor } from "./doors/responses.ts";
 import { recall } from "./filters/recall.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
@@ -118,6 +120,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
       // First, because both formats list models at one address, and only this one's callers say that they mean it.
       anthropicDoor(house, anthropicServer, settings.requestBytesMax),
       openAi,
+      responsesDoor(house, responsesServer, settings.requestBytesMax),
       rpcDoor(house, { requestBytesMax: settings.requestBytesMax, reflection: settings.reflection, generic: settings.genericRpc }),
     ],
     turnAway: openAi.turnAway,

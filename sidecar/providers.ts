@@ -7,11 +7,12 @@
 
 import type { Capability } from "./dialects/capabilities.ts";
 import type { OpenAiOptions } from "./dialects/openai/openai.ts";
+import type { ResponsesOptions } from "./dialects/responses/responses.ts";
 
 /** What is known of an endpoint. */
 export interface ProviderRow {
   /** The dialect it speaks. */
-  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock" | "huggingface" | "llama" | "ollama" | "cohere";
+  readonly dialect: "openai" | "anthropic" | "gemini" | "bedrock" | "huggingface" | "llama" | "ollama" | "cohere" | "responses";
   /** The address before the dialect's own paths, with `{region}` where a region's name stands; empty where there is no one address. */
   readonly endpoint: string;
   /** The environment variable in which its users keep their key by custom, or undefined where there is none. */
@@ -29,6 +30,8 @@ export interface ProviderRow {
   readonly streamUsage: boolean;
   /** Of the OpenAI dialect: what else is particular; what is left out is as the format has it. */
   readonly openai?: Omit<OpenAiOptions, "maxTokensField" | "developerRole" | "streamUsage">;
+  /** Of the Responses dialect: what is particular to its address. */
+  readonly responses?: Omit<ResponsesOptions, "models">;
   /** What becomes of single parameters, for some models or for all; what is not here is supported. */
   readonly capabilities?: readonly Capability[];
   /** Of the Hugging Face dialect: whether one host serves many models by path. */
@@ -85,6 +88,25 @@ const generated = [
   ...all(["response_format.json_object", "response_format.json_schema"], "emulated", "a grammar made of the schema"),
 ];
 
+/** Of OpenAI's newer API, wherever it is served. */
+const responsesApi = {
+  dialect: "responses",
+  maxTokensField: "max_tokens",
+  developerRole: true,
+  streamUsage: true,
+  capabilities: [
+    ...oneAnswer,
+    ...all(
+      ["stop", "seed", "top_k", "presence_penalty", "frequency_penalty", "logit_bias"],
+      "unsupported",
+      "the API has no such parameter",
+    ),
+    ...all(["max_output_tokens"], "emulated", "a limit below 16 tokens is sent as 16"),
+    ...openAiModels.filter(({ parameter }) => ["temperature", "top_p", "logprobs"].includes(parameter)),
+  ],
+  modelPatterns: [],
+} as const;
+
 const azureOpenAi = {
   dialect: "openai",
   endpoint: "",
@@ -121,7 +143,11 @@ export function rowNameOf(dialect: { readonly case: string; readonly value: { re
 }
 
 /** The usual rows of dialects whose own name is that of a row in another one. */
-const usualRows: Readonly<Record<string, string>> = Object.freeze({ huggingface: "tgi-native", ollama: "ollama-native" });
+const usualRows: Readonly<Record<string, string>> = Object.freeze({
+  huggingface: "tgi-native",
+  ollama: "ollama-native",
+  responses: "openai-responses",
+});
 
 /** The rows, by name. */
 export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze({
@@ -137,6 +163,8 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     capabilities: openAiModels,
     modelPatterns: ["gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*"],
   },
+  // Without a variable: the key is that of the row above, of which a provider is made where nobody asks for this API.
+  "openai-responses": { ...responsesApi, ...bearer, endpoint: "https://api.openai.com/v1", keyVariable: undefined },
   anthropic: {
     dialect: "anthropic",
     endpoint: "https://api.anthropic.com",
@@ -209,6 +237,13 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
   },
   // The address without versions, on the same hosts: the model is the deployment.
   "azure-v1": { ...azureOpenAi, openai: { pathPrefix: "/openai/v1", ...azureVectors } },
+  "azure-responses": {
+    ...responsesApi,
+    ...apiKey,
+    endpoint: "",
+    keyVariable: "AZURE_OPENAI_API_KEY",
+    responses: { pathPrefix: "/openai/v1" },
+  },
   // Models of every maker. The server refuses members that it does not know, unless a header says otherwise.
   "azure-models": {
     ...azureOpenAi,

@@ -24,10 +24,12 @@ import {
   differences,
   foldAnthropicEvents,
   foldOpenAiChunks,
+  foldResponsesEvents,
   type Meaning,
   readAnthropic,
   readChatResponse,
   readOpenAi,
+  readResponses,
 } from "./kit/meaning.ts";
 import { cutAtRandom, cutEverywhere, seededRandom } from "./kit/random.ts";
 import { type RecordedMeaning, type Recording, readRecordings, recordingsAbsent, recordingsFolder } from "./kit/recordings.ts";
@@ -76,6 +78,7 @@ const agent = new Agent({ keepAlive: true });
 const allUsage = ["input", "output", "cached", "cacheWrite", "reasoning", "total"] as const;
 const openAiCarries: Carries = { choices: true, refusal: true, usageParts: ["input", "output", "total", "cached", "reasoning"] };
 const anthropicCarries: Carries = { choices: false, refusal: false, usageParts: ["input", "output", "cached", "cacheWrite"] };
+const responsesCarries: Carries = { choices: false, refusal: true, usageParts: allUsage };
 const grpcCarries: Carries = { choices: true, refusal: true, usageParts: allUsage };
 
 const doors: readonly DoorUnderTest[] = [
@@ -108,6 +111,46 @@ const doors: readonly DoorUnderTest[] = [
       } catch (error) {
         if (!(error instanceof OpenAI.APIError)) throw error;
         return { meaning: foldOpenAiChunks(chunks), failure: sdkFailure(error.status, error.message, error.headers) };
+      }
+    },
+    expectFailure: expectHttpFailure,
+  },
+  {
+    name: "Responses door, raw",
+    carries: responsesCarries,
+    cuts: true,
+    dialect: "openai.responses",
+    async ask(recording) {
+      const { status, headers, body } = await post("/v1/responses", responsesRequest(recording));
+      const meaning = readResponses(body, status === 200 && recording.stream);
+      return { meaning, failure: failureOf(meaning, status, headers) };
+    },
+    expectFailure: expectHttpFailure,
+  },
+  {
+    name: "Responses door, openai package",
+    carries: responsesCarries,
+    cuts: false,
+    dialect: "openai.responses",
+    async ask(recording) {
+      const sdk = new OpenAI({ baseURL: `${house.origin}/v1`, apiKey: "none", maxRetries: 0 });
+      const events: OpenAI.Responses.ResponseStreamEvent[] = [];
+      try {
+        const asked = responsesRequest(recording);
+        if (!recording.stream) {
+          const answer = await sdk.responses.create(asked as unknown as OpenAI.Responses.ResponseCreateParamsNonStreaming);
+          return { meaning: readResponses(JSON.stringify(answer), false), failure: undefined };
+        }
+        // The package puts the pieces together itself, and is strict in how they must come.
+        const stream = sdk.responses.stream(asked as unknown as Parameters<typeof sdk.responses.stream>[0]);
+        stream.on("event", (event) => events.push(event));
+        const answer = await stream.finalResponse();
+        const meaning = foldResponsesEvents(events);
+        expect(answer.output_text).toBe(meaning.texts[0]);
+        return { meaning, failure: undefined };
+      } catch (error) {
+        if (!(error instanceof OpenAI.APIError)) throw error;
+        return { meaning: foldResponsesEvents(events), failure: sdkFailure(error.status, error.message, error.headers) };
       }
     },
     expectFailure: expectHttpFailure,
@@ -169,6 +212,7 @@ const doors: readonly DoorUnderTest[] = [
 /** The model by which each grammar's provider is asked for. */
 const modelsByApi: Readonly<Record<string, string>> = {
   "openai.chat": "open",
+  "openai.responses": "resp",
   "anthropic.messages": "ant",
   "bedrock.converse": "bed",
   "gemini.generateContent": "gem",
@@ -192,7 +236,7 @@ const tally = new Map<string, { run: number; passed: number; partly: Map<string,
 beforeAll(async () => {
   replay = await startReplay();
   house = await startTestSidecar(
-    policyFor(replay.origin, { more: bedrockPolicy() + geminiPolicy() + openModelPolicy() + coherePolicy() }),
+    policyFor(replay.origin, { more: responsesPolicy() + bedrockPolicy() + geminiPolicy() + openModelPolicy() + coherePolicy() }),
     { open: "a", ant: "b", id: "c", secret: "d", gem: "e" },
     { logLevel: "silent" },
   );
@@ -209,7 +253,7 @@ if (recordingsFolder() === undefined) {
   test("recorded traffic through every door", (context) => context.skip(recordingsAbsent));
 } else {
   test("the recordings that the suite is about are there", () => {
-    expect(recordings.length).toBeGreaterThanOrEqual(112);
+    expect(recordings.length).toBeGreaterThanOrEqual(118);
   });
 
   describe.each(doors)("$name", (door) => {
@@ -320,6 +364,11 @@ function openAiRequest(recording: Recording): Record<string, unknown> {
   };
 }
 
+function responsesRequest(recording: Recording): Record<string, unknown> {
+  const recorded = recordedRequest(recording, "openai.responses");
+  return { input: "Say something", ...recorded, model: modelOf(recording), stream: recording.stream };
+}
+
 function anthropicRequest(recording: Recording): Record<string, unknown> {
   const recorded = recordedRequest(recording, "anthropic.messages");
   return {
@@ -397,6 +446,25 @@ function grpcFailure(error: grpc.ServiceError): Failure {
   const info = details.find(({ typeUrl }) => typeUrl.endsWith("google.rpc.ErrorInfo"));
   const facts = info === undefined ? {} : fromBinary(ErrorInfoSchema, info.value).metadata;
   return { status: error.code, message: error.details, providerStatus: facts.provider_status, providerCode: facts.provider_code };
+}
+
+function responsesPolicy(): string {
+  return `---
+apiVersion: outrigger.dev/v1alpha1
+kind: Provider
+metadata: {name: resp-provider}
+spec:
+  responses: {}
+  endpoint: ${replay.origin}/v1
+  credential: {header: {secret: {file: SECRETS/open}}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: resp-route}
+spec:
+  match: {models: [resp]}
+  targets: [{provider: resp-provider, model: upstream-model}]
+`;
 }
 
 /** A provider whose requests are signed, and the route to it. */

@@ -93,7 +93,7 @@ export function openOtherMethod(house: House, exchange: Exchange, format: PlainF
 /** The fault for a path that no door takes. It says what there is, because a wrong base URL is the most common first mistake. */
 export function nothingHere({ method, path }: Exchange): Fault {
   const shown = path.slice(0, 200);
-  const message = `There is nothing at ${method} ${shown}. There is POST /v1/chat/completions, POST /v1/messages and GET /v1/models.`;
+  const message = `There is nothing at ${method} ${shown}. There is POST /v1/chat/completions, POST /v1/responses, POST /v1/messages and GET /v1/models.`;
   return new Fault(FaultReason.PATH_NOT_FOUND, message, { facts: { method, path: shown } });
 }
 

@@ -35,6 +35,7 @@ import { huggingFaceClient } from "../dialects/huggingface/huggingface.ts";
 import { llamaClient } from "../dialects/llama/llama.ts";
 import { ollamaClient } from "../dialects/ollama/ollama.ts";
 import { type OpenAiOptions, openAiClient } from "../dialects/openai/openai.ts";
+import { responsesClient } from "../dialects/responses/responses.ts";
 import { failover } from "../filters/failover.ts";
 import { compileIdentify } from "../filters/identify.ts";
 import { type CallRecord, record } from "../filters/record.ts";
@@ -214,6 +215,16 @@ function compileDialect(spec: ProviderSpec, refuse: Refuse): { row: ProviderRow;
           sampling: model.sampling,
           maxOutputTokens: Number(model.maxOutputTokens) || undefined,
         })),
+      });
+      return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
+    }
+    case "responses": {
+      const { pathPrefix, query, models } = dialect.value;
+      const client = responsesClient({
+        ...row.responses,
+        ...(pathPrefix === undefined ? {} : { pathPrefix }),
+        query: { ...row.responses?.query, ...query },
+        models,
       });
       return { row, client: withCapabilities(client, { capabilities, strictMembers: false }) };
     }

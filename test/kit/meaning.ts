@@ -198,6 +198,111 @@ const stopReasons: Readonly<Record<string, string>> = {
   pause_turn: "stop",
 };
 
+/** Reads what the Responses door wrote. */
+export function readResponses(body: string, stream: boolean): Meaning {
+  if (stream) return foldResponsesEvents(readEventStream(body).map(({ data }) => JSON.parse(data)));
+  const answer: Json = JSON.parse(body);
+  if (answer.object !== "response") return { ...emptyMeaning(), error: answer.error };
+  return { ...meaningOfResponse(answer), complete: true };
+}
+
+/**
+ * Folds the events of a stream, as an application would: pieces are put together, and what is said again as a whole must be what they
+ * came to. Numbers must count up without a gap.
+ */
+export function foldResponsesEvents(events: readonly Json[]): Meaning {
+  const items: Json[] = [];
+  let last: Json;
+  let error: Meaning["error"];
+  const partOf = ({ output_index, content_index }: Json): Json => items[output_index].content[content_index];
+  events.forEach((event, number) => {
+    if (event.sequence_number !== number) throw new Error(`event ${number} has the number ${event.sequence_number}`);
+    switch (event.type) {
+      case "response.output_item.added":
+        if (event.output_index !== items.length) throw new Error(`item ${event.output_index} came after ${items.length} others`);
+        items.push(event.item);
+        break;
+      case "response.content_part.added":
+        items[event.output_index].content[event.content_index] = event.part;
+        break;
+      case "response.output_text.delta":
+        partOf(event).text += event.delta;
+        break;
+      case "response.refusal.delta":
+        partOf(event).refusal += event.delta;
+        break;
+      case "response.function_call_arguments.delta":
+        items[event.output_index].arguments += event.delta;
+        break;
+      case "response.reasoning_summary_part.added":
+        items[event.output_index].summary[event.summary_index] = event.part;
+        break;
+      case "response.reasoning_summary_text.delta":
+        items[event.output_index].summary[event.summary_index].text += event.delta;
+        break;
+      case "response.output_item.done": {
+        const { arguments: written, content, summary } = items[event.output_index];
+        same({ arguments: written, content: textsOf(content), summary }, { ...event.item, content: textsOf(event.item.content) });
+        items[event.output_index] = event.item;
+        break;
+      }
+      case "response.completed":
+      case "response.incomplete":
+      case "response.failed":
+        last = event.response;
+        if (event.type !== "response.failed") same(meaningOfResponse({ ...last, output: items }), meaningOfResponse(last));
+        break;
+      case "error":
+        error = event.error ?? event;
+        break;
+    }
+  });
+  const complete = last?.status === "completed" || last?.status === "incomplete";
+  const meaning = { ...meaningOfResponse({ ...last, output: items }), complete };
+  // One that did not end has no reason why.
+  return complete ? meaning : { ...meaning, finishReasons: [null], error };
+}
+
+function meaningOfResponse(response: Json): Meaning {
+  const meaning = emptyMeaning();
+  meaning.texts[0] = "";
+  for (const item of response.output) {
+    if (item.type === "reasoning") for (const { text } of item.summary) meaning.reasoning += text;
+    if (item.type === "function_call") meaning.toolCalls.push({ id: item.call_id, name: item.name, argumentsJson: item.arguments });
+    for (const part of item.type === "message" ? item.content : []) {
+      meaning.texts[0] += part.text ?? "";
+      meaning.refusal += part.refusal ?? "";
+    }
+  }
+  const cut = { max_output_tokens: "length", content_filter: "content_filter" }[response.incomplete_details?.reason as string];
+  meaning.finishReasons[0] = cut ?? (meaning.toolCalls.length > 0 ? "tool_calls" : "stop");
+  const { usage } = response;
+  if (usage != null) {
+    meaning.usage = withoutUndefined({
+      input: usage.input_tokens,
+      output: usage.output_tokens,
+      total: usage.total_tokens,
+      cached: usage.input_tokens_details.cached_tokens,
+      cacheWrite: usage.input_tokens_details.cache_write_tokens,
+      reasoning: usage.output_tokens_details.reasoning_tokens,
+    });
+  }
+  return meaning;
+}
+
+function textsOf(content: Json[] | undefined): string[] | undefined {
+  return content?.map(({ text, refusal }) => text ?? refusal);
+}
+
+/** What came in pieces must be in the whole: members that the pieces do not have are not compared. */
+function same(pieces: Json, whole: Json): void {
+  for (const [name, value] of Object.entries(pieces)) {
+    if (value === undefined || name === "encrypted_content") continue;
+    const [put, said] = [JSON.stringify(value), JSON.stringify(whole[name])];
+    if (put !== said) throw new Error(`${name} came in pieces as ${put} and whole as ${said}`);
+  }
+}
+
 /** Reads what a gRPC caller makes of an answer. */
 export function readChatResponse(response: ChatResponse, complete: boolean): Meaning {
   const meaning = emptyMeaning();
@@ -276,7 +381,9 @@ export function differences(expect: RecordedMeaning, meaning: Meaning, carries: 
   const refusal: string = expected.refusal ?? "";
   if (carries.refusal) {
     compare("refusal", refusal, meaning.refusal);
-    compare("texts", carries.choices ? texts : texts.slice(0, 1), fill(meaning.texts, ""));
+    // An answer that failed before its first word has no choice that could have a text.
+    const seen = !expected.complete && meaning.texts.length === 0 ? [""] : fill(meaning.texts, "");
+    compare("texts", carries.choices ? texts : texts.slice(0, 1), seen);
   } else {
     // Where the format has no place of its own for a refusal's words, they are its text: nothing that was said may be lost.
     compare("text and refusal", (texts[0] ?? "") + refusal, fill(meaning.texts, "").join(""));
