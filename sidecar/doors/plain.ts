@@ -158,19 +158,17 @@ function answer(house: House, exchange: Exchange, format: PlainFormat, id: strin
     traceparent: traceparentOf(exchange),
     timeoutMs,
   };
-  pump(house, exchange, parts, new PlainRendering(house, format, read, id));
+  pump(house, exchange, parts, new PlainRendering(format, read, id));
 }
 
 /** Writes one answer in the words of the door's dialect. */
 class PlainRendering implements Rendering {
-  readonly #house: House;
   readonly #format: PlainFormat;
   readonly #id: string;
   readonly #streaming: boolean;
   readonly #writer: AnswerWriter;
 
-  constructor(house: House, format: PlainFormat, read: ReadRequest<AnyRequest>, id: string) {
-    this.#house = house;
+  constructor(format: PlainFormat, read: ReadRequest<AnyRequest>, id: string) {
     this.#format = format;
     this.#id = id;
     this.#streaming = read.streaming;
@@ -190,13 +188,7 @@ class PlainRendering implements Rendering {
   }
 
   end(): AnswerTail {
-    const data = this.#writer.end();
-    const { lost } = this.#writer;
-    if (lost !== undefined) {
-      const facts = { door: this.#format.name, request_id: this.#id, parts: [...lost].join(", ") };
-      this.#house.warn("parts of an answer have no place in the caller's format", facts);
-    }
-    return { data };
+    return { data: this.#writer.end() };
   }
 
   refuse(fault: Fault, { notes }: Call): Refusal {

@@ -214,7 +214,7 @@ describe("sealed thinking stays away", () => {
     send(asked, {}, callingTurn);
     const sent = send(answered, others[name] === undefined ? {} : { target: others[name] });
     expect(shown(sent.request.messages[1])).toEqual(["call c1"]);
-    expect(sent.warnings).toMatchObject([{ code: "REASONING_NOT_GIVEN_BACK", field: "messages[1]" }]);
+    expect(sent.warnings).toMatchObject([{ code: "PARAMETER_DROPPED", field: "messages[1].reasoning" }]);
     // And it is still there when the route goes back.
     expect(shown(send(answered).request.messages[1])[0]).toBe("thought hm well/SIG/sealing");
   });

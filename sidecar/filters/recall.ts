@@ -213,8 +213,8 @@ function withMessages(request: ChatRequest, changed: ReadonlyMap<number, Fitted>
 function notGivenBack(unused: readonly number[]): Warning {
   return {
     $typeName: "outrigger.chat.v1.Warning",
-    code: "REASONING_NOT_GIVEN_BACK",
-    field: `messages[${unused[0] ?? 0}]`,
+    code: "PARAMETER_DROPPED",
+    field: `messages[${unused[0] ?? 0}].reasoning`,
     message: `Another model did the thinking behind ${unused.length === 1 ? "one turn" : `${unused.length} turns`} of this conversation, so it was not given to this one.`,
   };
 }

@@ -378,6 +378,26 @@ describe("send", () => {
     expect(cases).toEqual(["start", "warning", "warning", "text", "end"]);
   });
 
+  it("tells what filters changed before what the dialect did, and shows every batch to whoever watches, before the door asks", async () => {
+    const warning = (field: string) =>
+      ({ $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_DROPPED", field, message: "left out" }) as const;
+    const { start } = playedProvider(plainDialect({ warnings: [warning("seed")] }));
+    const watched: (string | undefined)[] = [];
+    const watch = (batch: Batch): void => void watched.push(...batch.map(({ event }) => event.case));
+    const call = makeCall({ warnings: [warning("messages[1].reasoning")], watch });
+    const { handler, answer, iterable } = start(call);
+    expect(call.notes.droppedParams).toEqual(["messages[1].reasoning", "seed"]);
+    const first = answer.next();
+    handler.head(200, headers);
+    handler.data(bytes("a"));
+    expect(watched).toEqual(["start", "text"]);
+    handler.end();
+    expect(watched).toEqual(["start", "text", "end"]);
+    const fields = (await first).value.flatMap(({ event }: Batch[number]) => (event.case === "warning" ? [event.value.field] : []));
+    expect(fields).toEqual(["messages[1].reasoning", "seed"]);
+    await batchesOf(iterable);
+  });
+
   // A whole answer comes as one batch, and the warnings stood behind its end: doors took it for one that is not complete.
   it("lets an answer that comes in one batch end with its end, whatever was left out, and keep its bytes", async () => {
     const warning = { $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_DROPPED", field: "seed", message: "no seed" } as const;

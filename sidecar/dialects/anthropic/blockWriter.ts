@@ -91,15 +91,9 @@ export class BlockWriter {
   #waiting: WaitingCall[] = [];
   /** What was said in the middle of a call: a block that is left cannot be gone on with. */
   #later: ChatEvent[] = [];
-  #lost: Set<string> | undefined;
 
   constructor(sink: BlockSink) {
     this.#sink = sink;
-  }
-
-  /** What had no place in any block: other choices than the first, and parts that only another dialect knows. */
-  get lost(): ReadonlySet<string> | undefined {
-    return this.#lost;
   }
 
   /** Goes on with a block that is open already. */
@@ -115,12 +109,9 @@ export class BlockWriter {
       return 0;
     }
     const { event } = taken;
-    if (isOfAnotherChoice(event)) {
-      this.#lose("choices beyond the first");
-      return 0;
-    }
     switch (event.case) {
       case "text": {
+        if (event.value.choice !== 0) return 0;
         let { text } = event.value;
         let more = 0;
         for (let next = batch[at + 1]?.event; next?.case === "text" && next.value.choice === 0; next = batch[at + more + 1]?.event) {
@@ -131,20 +122,19 @@ export class BlockWriter {
         return more;
       }
       case "refusal":
-        this.#text(event.value.text);
+        if (event.value.choice === 0) this.#text(event.value.text);
         return 0;
       case "reasoning":
-        this.#reasoning(event.value);
+        if (event.value.choice === 0) this.#reasoning(event.value);
         return 0;
       case "toolCall":
-        this.#toolCall(event.value);
+        if (event.value.choice === 0) this.#toolCall(event.value);
         return 0;
       case "citation":
-        this.#citation(event.value);
+        if (event.value.choice === 0) this.#citation(event.value);
         return 0;
       case "extra":
-        if (event.value.extra?.dialect === "anthropic") this.#raw(event.value.extra.json);
-        else if (event.value.extra !== undefined) this.#lose(`${event.value.extra.dialect} ${event.value.extra.path}`);
+        if (event.value.choice === 0 && event.value.extra?.dialect === "anthropic") this.#raw(event.value.extra.json);
         return 0;
       case "finish":
         if (event.value.choice === 0) this.closeAll();
@@ -152,11 +142,6 @@ export class BlockWriter {
       default:
         return 0;
     }
-  }
-
-  #lose(what: string): void {
-    this.#lost ??= new Set();
-    this.#lost.add(what);
   }
 
   /** Closes what is open and writes what waits. */
@@ -309,21 +294,6 @@ function isSaid({ event }: ChatEvent): boolean {
     case "citation":
     case "extra":
       return event.value.choice === 0;
-    default:
-      return false;
-  }
-}
-
-/** Whether content belongs to a choice that this API has no place for. */
-function isOfAnotherChoice(event: ChatEvent["event"]): boolean {
-  switch (event.case) {
-    case "text":
-    case "refusal":
-    case "reasoning":
-    case "toolCall":
-    case "citation":
-    case "extra":
-      return event.value.choice !== 0;
     default:
       return false;
   }

@@ -85,10 +85,6 @@ class BodyWriter implements AnswerWriter {
   /** Batches behind it, if they say anything. */
   #changed = false;
 
-  get lost(): ReadonlySet<string> | undefined {
-    return this.#blocks.lost;
-  }
-
   constructor(requestId: string) {
     this.#requestId = requestId;
     this.#outcome = new Outcome(requestId);
@@ -156,10 +152,6 @@ class StreamWriter implements AnswerWriter {
   #begun = false;
   #ended = false;
   #text = "";
-
-  get lost(): ReadonlySet<string> | undefined {
-    return this.#blocks.lost;
-  }
 
   constructor(requestId: string) {
     this.#requestId = requestId;

@@ -22,7 +22,6 @@ export function writeAnswer(read: OpenAiRequest, requestId: string): AnswerWrite
 }
 
 class StreamWriter implements AnswerWriter {
-  lost: Set<string> | undefined;
   readonly #showUsage: boolean;
   readonly #functionCalls: boolean;
   /** A chunk up to its choice's number, and from behind its finish reason on. */
@@ -139,6 +138,8 @@ class StreamWriter implements AnswerWriter {
     known.text += text;
     known.signature += signature;
     known.redacted += redacted;
+    // Only the piece with the seal need say whose it is.
+    if (dialect !== "") known.dialect = dialect;
     blocks[block] = known;
     const chunk = text === "" ? "" : this.#chunk(choice, { reasoning_content: text });
     if (signature === "" && redacted === "") return chunk;
@@ -158,12 +159,7 @@ class StreamWriter implements AnswerWriter {
   }
 
   #extra(choice: number, extra: Extra | undefined): string {
-    if (extra === undefined) return "";
-    if (extra.dialect !== "openai") {
-      this.lost ??= new Set();
-      this.lost.add(`${extra.dialect} ${extra.path}`);
-      return "";
-    }
+    if (extra === undefined || extra.dialect !== "openai") return "";
     const value = rawLine(extra.json);
     return this.#chunk(choice, { [extra.path]: extra.path === "audio" ? value : [value] });
   }
@@ -207,13 +203,12 @@ interface ThinkingBlock {
   text: string;
   signature: string;
   redacted: string;
-  readonly dialect: string;
+  dialect: string;
 }
 
 type Delta = { readonly [member: string]: JsonValue | undefined };
 
 class BodyWriter implements AnswerWriter {
-  lost: Set<string> | undefined;
   readonly #functionCalls: boolean;
   readonly #requestId: string;
   readonly #collector = new Collector();
@@ -263,12 +258,6 @@ class BodyWriter implements AnswerWriter {
     const thoughts = thinking.map((block) => block.text).join("");
     const calls = parts.flatMap(({ content }) => (content.case === "toolCall" ? [content.value] : []));
     const extras = parts.flatMap(({ content }) => (content.case === "extra" && content.value.dialect === "openai" ? [content.value] : []));
-    for (const { content } of parts) {
-      if (content.case === "extra" && content.value.dialect !== "openai") {
-        this.lost ??= new Set();
-        this.lost.add(`${content.value.dialect} ${content.value.path}`);
-      }
-    }
     const [functionCall] = this.#functionCalls ? calls.splice(0, 1) : [];
     const toolCalls = [...calls.map(writeToolCall), ...extrasAt(extras, "tool_calls")];
     const silent = text.length === 0 && (toolCalls.length > 0 || functionCall !== undefined || refusal.length > 0);
