@@ -262,8 +262,10 @@ export interface Random {
   id(): string;
 }
 
-/** A request to a provider, complete. */
+/** A request to a provider, or to whoever gives its credential, complete. */
 export interface UpstreamRequest {
+  /** Every call is a POST, which it is unless given. */
+  readonly method?: "GET" | "POST" | "PUT";
   /** Scheme, host and port, such as `https://api.openai.com`. */
   readonly origin: string;
   /** Path and query. */

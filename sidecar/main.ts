@@ -13,6 +13,7 @@ import { responsesDoor } from "./doors/responses.ts";
 import { recall } from "./filters/recall.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
+import { openIdentities } from "./io/credentials/identities.ts";
 import { type LineWriter, openLines } from "./io/lines.ts";
 import { meterLoad } from "./io/load.ts";
 import { systemRandom } from "./io/random.ts";
@@ -77,7 +78,9 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const telemetry = openTelemetry({ level, logOneIn, version: parts.version, node: process.version }, parts.log ?? openLines(2), clock);
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);
-  const secrets = openSecrets(parts.environment, clock, (message, facts) => telemetry.log.warn(facts, message));
+  const warn = (message: string, facts: Readonly<Record<string, string>>): void => telemetry.log.warn(facts, message);
+  const secrets = openSecrets(parts.environment, clock, warn);
+  const identities = openIdentities({ environment: parts.environment, upstream: upstream.send, clock, random, warn });
   const shedding = shed({ callsMax: settings.callsMax, saturated: load.saturated }, clock);
   const sealedTurns = new SealedTurns({ bytesMax: settings.sealedBytesMax, ...sealedLimits }, clock);
   const sha256 = (text: string): string => hash("sha256", text, "hex");
@@ -86,21 +89,25 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   let draining = false;
 
   const policies = watchPolicy({
-    compile: (resources, root) => {
+    compile(resources, root) {
       const problems = findForeign(resources, settings.capabilityLevel);
       if (problems.length > 0) return { policy: undefined, problems };
-      return compilePolicy(resources, root, {
+      const gathering = identities.gather();
+      const compiled = compilePolicy(resources, root, {
         upstream: upstream.send,
         clock,
         random,
         sha256,
         secret: secrets.find,
+        identities: gathering,
         signer: (scope, key) => signer(scope, key, clock),
         shed: shedding,
         recall: recalling,
         write: telemetry.write,
         refused: (call, fault) => telemetry.refused(call.door, call.id, fault),
       });
+      if (compiled.policy !== undefined) gathering.keep();
+      return compiled;
     },
     clock,
     told: (outcome, cause) => telemetry.policyOffered(outcome, cause),
@@ -147,6 +154,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
       unsubscribe();
       policies.close();
       secrets.close();
+      identities.close();
       load.close();
       await upstream.close();
       telemetry.log.flush();

@@ -6,6 +6,7 @@
  * `body` is a request of a caller who speaks the format, sent as it came wherever it can be; `conversation` is one that came by another
  * door. The way is the one that calls take: policy is compiled, and what it would send is caught at the wire.
  */
+
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
@@ -15,6 +16,7 @@ import { ChatRequestSchema } from "../proto/gen/outrigger/chat/v1/conversation_p
 import { readResources } from "../proto/resources.ts";
 import { batchesOf, makeCall } from "../test/kit/call.ts";
 import { ManualClock } from "../test/kit/clock.ts";
+import { noIdentities } from "../test/kit/policy.ts";
 import { newNotes, type Policy, Secret, type UpstreamRequest } from "./call.ts";
 import { openAiServer } from "./dialects/openai/openai.ts";
 import { compilePolicy } from "./policy/compile.ts";
@@ -71,6 +73,7 @@ function wireTo(model: string, unsupportedParams: "drop" | "reject"): Wire {
     },
     sha256: (text) => text,
     secret: () => ({ read: () => new Secret("s3cret") }),
+    identities: noIdentities,
     signer: () => () => [],
     shed: (call, next) => next(call),
     recall: (call, next) => next(call),

@@ -7,6 +7,7 @@
  * unsupported parameters be left out. The way is the one that calls take: policy is compiled, and what it would send is caught at the
  * wire. `as X` stands where the body and the reports are those of the section X.
  */
+
 import { fromJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Fault } from "../proto/fault.ts";
@@ -18,6 +19,7 @@ import { providerRows } from "../sidecar/providers.ts";
 import { batchesOf, makeCall } from "./kit/call.ts";
 import { ManualClock } from "./kit/clock.ts";
 import { goldenCases } from "./kit/golden.ts";
+import { noIdentities } from "./kit/policy.ts";
 import { pretty } from "./kit/prettyJson.ts";
 
 interface Target {
@@ -78,6 +80,7 @@ function compiled(unsupportedParams: "reject" | "drop"): Policy {
     },
     sha256: (text) => text,
     secret: () => ({ read: () => new Secret("s3cret") }),
+    identities: noIdentities,
     signer: () => () => [],
     shed: (call, next) => next(call),
     recall: (call, next) => next(call),

@@ -56,6 +56,7 @@ const words: Readonly<Record<KnownFaultReason, Words>> = Object.freeze({
   [FaultReason.CONTEXT_TOO_LONG]: invalidRequest("context_length_exceeded"),
   [FaultReason.PROVIDER_CONTENT_FILTER]: invalidRequest("content_filter"),
   [FaultReason.PROVIDER_CREDENTIAL_REFUSED]: serverError("provider_credential_refused"),
+  [FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE]: serverError("provider_credential_unavailable"),
   [FaultReason.PROVIDER_PERMISSION_DENIED]: { type: "permission_error", code: "provider_permission_denied" },
   [FaultReason.PROVIDER_MODEL_NOT_FOUND]: invalidRequest("model_not_found"),
   [FaultReason.PROVIDER_RATE_LIMITED]: { type: "rate_limit_error", code: "rate_limit_exceeded" },

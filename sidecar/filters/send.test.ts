@@ -5,7 +5,7 @@ import { batchesOf, faultOf, makeCall } from "../../test/kit/call.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
 import type { Call, UpstreamHandler, UpstreamRequest } from "../call.ts";
 import type { ClientHalf, RequestInput, WrittenRequest } from "../dialects/dialect.ts";
-import { type ProviderWire, send } from "./send.ts";
+import { type LivingCredential, type ProviderWire, send } from "./send.ts";
 
 /** A dialect in which a read is one piece of text, `ping` a heartbeat and `broken` an unreadable answer. */
 function plainDialect(written: Partial<WrittenRequest> = {}): ClientHalf & { readonly inputs: RequestInput[] } {
@@ -442,5 +442,102 @@ describe("send", () => {
     expect(played.request).toBeUndefined();
     const decision = batches.flat().find(({ event }) => event.case === "decision");
     expect(decision?.event.value).toMatchObject({ filter: "send", facts: { endpoint: "https://provider.test/v1/chat" } });
+  });
+});
+
+describe("a credential that runs out", () => {
+  /** A provider whose credential comes when the test says so. */
+  function living() {
+    const came = Promise.withResolvers<void>();
+    let refused = 0;
+    let token: string | undefined;
+    const credential: LivingCredential = {
+      ready: () => (token === undefined ? came.promise : undefined),
+      refused: () => {
+        refused += 1;
+      },
+    };
+    const provider = playedProvider(plainDialect(), {
+      authorize() {
+        if (token === undefined) throw new Fault(FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE, "just expired");
+        return ["authorization", token];
+      },
+      living: credential,
+    });
+    return {
+      ...provider,
+      come(value: string | undefined) {
+        token = value;
+        came.resolve();
+        return came.promise;
+      },
+      fail: (fault: Fault) => came.reject(fault),
+      refusals: () => refused,
+      ask: (call: Call = makeCall()) => send(provider.wire, provider.parts, undefined)(call)[Symbol.asyncIterator](),
+    };
+  }
+
+  it("is sent in the same turn while it holds", () => {
+    const { come, ask, played } = living();
+    come("a");
+    ask();
+    expect(played.request?.headers.slice(-2)).toEqual(["authorization", "a"]);
+  });
+
+  it("is waited for where there is none yet", async () => {
+    const { come, ask, played } = living();
+    const next = ask().next();
+    expect(played.request).toBeUndefined();
+    await come("a");
+    expect(played.request?.headers.slice(-2)).toEqual(["authorization", "a"]);
+    played.handler?.head(200, headers);
+    played.handler?.data(bytes("x"));
+    expect((await next).done).toBe(false);
+  });
+
+  it("that cannot be had fails the call with its own fault, and nothing is sent", async () => {
+    const { fail, ask, played, clock } = living();
+    const next = ask().next();
+    const fault = new Fault(FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE, "not now");
+    fail(fault);
+    await expect(next).rejects.toBe(fault);
+    expect([played.request, clock.waiting]).toEqual([undefined, 0]);
+  });
+
+  it("that does not come in time, or ends in the blink between, fails the call", async () => {
+    const { ask, clock } = living();
+    const late = ask().next();
+    clock.advance(60_000);
+    await expect(late).rejects.toMatchObject({
+      reason: FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE,
+      message: expect.stringContaining("60000 ms"),
+    });
+    const other = living();
+    const next = other.ask().next();
+    await other.come(undefined);
+    await expect(next).rejects.toMatchObject({ message: "just expired" });
+    expect([other.played.request, other.clock.waiting]).toEqual([undefined, 0]);
+  });
+
+  it("is not used for a caller who left meanwhile", async () => {
+    const { come, ask, played } = living();
+    const answer = ask();
+    await answer.return?.();
+    await come("a");
+    expect(played.request).toBeUndefined();
+  });
+
+  it("hears that the provider did not accept it, and of no other refusal", async () => {
+    const { come, ask, played, refusals, wire } = living();
+    const reasons = [FaultReason.PROVIDER_PERMISSION_DENIED, FaultReason.PROVIDER_CREDENTIAL_REFUSED] as const;
+    come("a");
+    for (const reason of reasons) {
+      wire.client.readFault = () => new Fault(reason, "no");
+      const next = ask().next();
+      played.handler?.head(401, headers);
+      played.handler?.end();
+      await expect(next).rejects.toMatchObject({ reason });
+    }
+    expect(refusals()).toBe(1);
   });
 });

@@ -30,6 +30,8 @@ export interface ProviderWire {
    * signature is made over `path`, the dialect's `headers` and `body`, which are what is sent; other credentials do not look at them.
    */
   authorize(path: string, headers: readonly string[], body: string | Uint8Array): readonly string[];
+  /** Of a credential that runs out; what `authorize` gives then depends on it. */
+  readonly living?: LivingCredential;
   readonly connectTimeoutMs: number;
   readonly firstContentTimeoutMs: number;
   readonly betweenContentTimeoutMs: number;
@@ -39,6 +41,14 @@ export interface ProviderWire {
   readonly embeddingInputsMax: number;
   /** The most bytes of a unary answer, or of one event of a stream. */
   readonly answerBytesMax: number;
+}
+
+/** A credential that holds for a while. */
+export interface LivingCredential {
+  /** Undefined if there is one now, as there nearly always is. Otherwise resolves once there is, or rejects with a fault. */
+  ready(): Promise<void> | undefined;
+  /** The provider did not accept it. */
+  refused(): void;
 }
 
 /** What `send` needs of the outside world. */
@@ -270,10 +280,10 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
   #contentAtMs: number;
   #sawContent = false;
   #begun = false;
+  #waitsForCredential = false;
   #stopWatch: () => void = nothing;
 
   constructor(wire: ProviderWire, parts: SendParts, call: Call, question: Question, callTimeoutMs: number) {
-    const { written } = question;
     this.#wire = wire;
     this.#parts = parts;
     this.#call = call;
@@ -285,14 +295,37 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       return;
     }
     call.signal.addEventListener("abort", this.#onAbort, { once: true });
-    const path = wire.basePath + written.path;
-    this.#authorization = wire.authorize(path, written.headers, written.body);
-    this.#exchange = parts.upstream(
+    const late = wire.living?.ready();
+    if (late === undefined) this.#send();
+    else {
+      this.#waitsForCredential = true;
+      late.then(
+        () => this.#send(),
+        (caught) => this.#fail(toFault(caught)),
+      );
+    }
+    if (!this.#over) this.#watch(Math.min(wire.firstContentTimeoutMs, callTimeoutMs));
+  }
+
+  #send(): void {
+    this.#waitsForCredential = false;
+    // The caller may have left while the credential was fetched.
+    if (this.#over) return;
+    const wire = this.#wire;
+    const { headers, body, path: below } = this.#question.written;
+    const path = wire.basePath + below;
+    try {
+      this.#authorization = wire.authorize(path, headers, body);
+    } catch (caught) {
+      this.#fail(toFault(caught));
+      return;
+    }
+    this.#exchange = this.#parts.upstream(
       {
         origin: wire.origin,
         path,
-        headers: [...written.headers, ...wire.headers, ...this.#authorization],
-        body: written.body,
+        headers: [...headers, ...wire.headers, ...this.#authorization],
+        body,
         connectTimeoutMs: wire.connectTimeoutMs,
         connections: wire.connections,
       },
@@ -300,7 +333,6 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     );
     // An upstream may refuse while it is called.
     if (this.#over) this.#exchange.abort();
-    else this.#watch(Math.min(wire.firstContentTimeoutMs, callTimeoutMs));
   }
 
   /** Kept as one function for the whole answer, since a closure for each wait would be garbage for each token. */
@@ -478,6 +510,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       const silentUntilMs = this.#paused ? Number.POSITIVE_INFINITY : this.#contentAtMs + silenceMaxMs;
       if (nowMs >= this.#endsAtMs) this.#timeOut(`The provider ${name} did not complete its answer in time.`);
       else if (nowMs < silentUntilMs) this.#watch(Math.min(this.#endsAtMs, silentUntilMs, nowMs + silenceMaxMs) - nowMs);
+      else if (this.#waitsForCredential) this.#fail(this.#noCredential(silenceMaxMs));
       else if (!this.#begun) this.#fail(this.#noConnection(silenceMaxMs));
       else if (this.#sawContent) this.#timeOut(`The provider ${name} was silent for ${silenceMaxMs} ms in the middle of its answer.`);
       else this.#timeOut(`The provider ${name} sent no content within ${silenceMaxMs} ms.`);
@@ -488,6 +521,12 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
     const { name, connections } = this.#wire;
     const message = `No connection to the provider ${name} was free or could be made within ${waitedMs} ms; there may be ${connections} at once.`;
     return new Fault(FaultReason.PROVIDER_UNAVAILABLE, message, { facts: { provider: name, connections_max: String(connections) } });
+  }
+
+  #noCredential(waitedMs: number): Fault {
+    const { name } = this.#wire;
+    const message = `The credential for the provider ${name} did not come within ${waitedMs} ms.`;
+    return new Fault(FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE, message, { facts: { provider: name } });
   }
 
   #timeOut(message: string): void {
@@ -506,12 +545,14 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
 
   #refusal(refused: { readonly status: number; readonly headers: UpstreamHeaders; readonly pieces: Uint8Array[] }): Fault {
     try {
-      return this.#wire.client.readFault({
+      const fault = this.#wire.client.readFault({
         status: refused.status,
         header: (name) => refused.headers.get(name),
         body: Buffer.concat(refused.pieces),
         nowMs: this.#parts.clock.wallMs(),
       });
+      if (fault.reason === FaultReason.PROVIDER_CREDENTIAL_REFUSED) this.#wire.living?.refused();
+      return fault;
     } catch (caught) {
       // What is called by the wire must not throw into it.
       return toFault(caught);

@@ -62,7 +62,8 @@ function poolFor(pools: Map<string, Pool>, request: UpstreamRequest): Pool {
 }
 
 function dispatchOptions(request: UpstreamRequest): Dispatcher.DispatchOptions {
-  return { path: request.path, method: "POST", headers: request.headers as string[], body: request.body };
+  const { path, method = "POST", headers, body } = request;
+  return { path, method, headers: headers as string[], body: method === "GET" ? null : body };
 }
 
 /** One request on its way, as undici's handler and as what the send filter holds. */

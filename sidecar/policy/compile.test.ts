@@ -27,6 +27,8 @@ async function wireOf(spec: string, asked: Asked): Promise<unknown> {
   return JSON.parse(String(request?.body));
 }
 
+const living = { ready: () => undefined, refused() {} };
+
 /** Compiles a policy with one provider, whose spec is given; returns what it would send, or the problems. */
 async function compiled(spec: string, asked: Asked = {}) {
   const provider = `{apiVersion: outrigger.dev/v1alpha1, kind: Provider, metadata: {name: p}, spec: ${spec}}`;
@@ -43,6 +45,13 @@ async function compiled(spec: string, asked: Asked = {}) {
     },
     sha256: (text) => text,
     secret: (reference) => (reference.source.value === "THERE" ? { read: () => new Secret("s3cret") } : { missing: "it is not set" }),
+    identities: {
+      aws(provider, { source }, region, ownKey) {
+        if (source.case === "container") return { missing: "this is no container" };
+        const of = ownKey === undefined ? source.case : ownKey().accessKeyId;
+        return { identity: { ...living, current: () => ({ accessKeyId: `${of} of ${provider}`, secretAccessKey: region }) } };
+      },
+    },
     signer:
       ({ host, region, service }, key) =>
       (path, headers, body) => ["signed", [host, region, service, path, headers.join(" "), body.length, ...Object.values(key())].join(" ")],
@@ -96,6 +105,15 @@ describe("compilePolicy", () => {
     const aws = "{access_key_id: {env: THERE}, secret_access_key: {env: THERE}, region: us-east-1, service: other}";
     const { request } = await compiled(`{bedrock: {region: eu-west-1}, endpoint: "http://10.0.0.1:8080/proxy", credential: {aws: ${aws}}}`);
     expect(request?.headers.at(-1)).toMatch(/^10\.0\.0\.1:8080 us-east-1 other \/proxy\/model\/m\/converse-stream /);
+  });
+
+  it("signs with the keys of an identity, as they are at that moment", async () => {
+    const { request } = await compiled("{bedrock: {region: eu-west-1}, credential: {aws: {web_identity: {}}}}");
+    expect(request?.headers.at(-1)).toMatch(/ webIdentity of default\/p eu-west-1 *$/);
+    const own = "access_key_id: {env: THERE}, secret_access_key: {env: THERE}";
+    const assumed = `{aws: {${own}, region: us-east-1, assume_roles: [{role_arn: "arn:aws:iam::123456789012:role/r"}]}}`;
+    const other = await compiled(`{bedrock: {region: eu-west-1}, credential: ${assumed}}`);
+    expect(other.request?.headers.at(-1)).toMatch(/ us-east-1 bedrock .* s3cret of default\/p us-east-1 *$/);
   });
 
   it("takes an API key as a bearer token where a row knows no other header", async () => {
@@ -254,6 +272,19 @@ describe("compilePolicy", () => {
     [
       "{bedrock: {region: eu-west-1}, credential: {aws: {access_key_id: {env: THERE}, secret_access_key: {env: NOT_THERE}}}}",
       "spec.credential.aws.secret_access_key: it is not set",
+    ],
+    ["{bedrock: {region: eu-west-1}, credential: {aws: {}}}", "spec.credential.aws: give either an access key or one source of keys"],
+    [
+      "{bedrock: {region: eu-west-1}, credential: {aws: {chain: {}, access_key_id: {env: THERE}}}}",
+      "spec.credential.aws: give either an access key or one source of keys",
+    ],
+    [
+      "{bedrock: {region: eu-west-1}, credential: {aws: {container: {}}}}",
+      "spec.credential.aws: there are no keys to be had: this is no container",
+    ],
+    [
+      "{bedrock: {region: eu-west-1}, credential: {aws: {access_key_id: {env: THERE}}}}",
+      "spec.credential.aws.secret_access_key: a credential needs a secret by reference: env or file",
     ],
     ["{bedrock: {region: eu-west-1}, headers: {x-amz-date: now}}", "spec.headers.x-amz-date: the header x-amz-date is set by"],
     ["{gemini: {row: vertex}}", "spec.gemini.vertex: this row's models are asked in a project: give its name"],

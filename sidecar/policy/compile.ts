@@ -4,7 +4,7 @@
  * The result is whole or there is none: whatever is wrong is returned as problems with field paths, and what runs keeps running.
  */
 import type { Duration } from "@bufbuild/protobuf/wkt";
-import type { Fault } from "../../proto/fault.ts";
+import { Fault, FaultReason } from "../../proto/fault.ts";
 import {
   AnthropicJsonSchema,
   AnthropicThinking,
@@ -40,7 +40,7 @@ import { failover } from "../filters/failover.ts";
 import { compileIdentify } from "../filters/identify.ts";
 import { type CallRecord, record } from "../filters/record.ts";
 import { compileRoute } from "../filters/route.ts";
-import { type ProviderWire, type SendParts, send } from "../filters/send.ts";
+import { type LivingCredential, type ProviderWire, type SendParts, send } from "../filters/send.ts";
 import { compose, inOrder, send as wireEnd } from "../pipeline.ts";
 import { endpointOf, type ProviderRow, providerRows, rowNameOf } from "../providers.ts";
 import { bedrockOptions, messagesFormat } from "./bedrockOptions.ts";
@@ -54,6 +54,8 @@ export interface CompileParts extends SendParts {
   readonly sha256: (text: string) => string;
   /** Finds a secret, or says why it cannot be found, never showing it. */
   readonly secret: (reference: SecretReference) => SecretSource;
+  /** Finds credentials by identity. */
+  readonly identities: IdentityFinder;
   /** Makes what signs requests with a key, as it is at the moment of signing. */
   readonly signer: (scope: SigningScope, key: () => AccessKey) => Signer;
   /** The filter that refuses under load; it outlives policies, since calls in flight do. */
@@ -88,6 +90,21 @@ export interface AccessKey {
 
 /** A secret that was found, as it is at the moment of reading; or why it was not. */
 export type SecretSource = { readonly read: () => Secret } | { readonly missing: string };
+
+/** Finds what gives keys and tokens by identity, for a provider by its full name. What a policy finds is kept fresh once the policy runs. */
+export interface IdentityFinder {
+  /** Keys that sign in a region. `ownKey` reads the key that stands in the credential, if one does. */
+  aws(provider: string, credential: AwsCredential, region: string, ownKey: (() => AccessKey) | undefined): IdentitySource<AccessKey>;
+}
+
+/** An identity, or why there is none whatever comes, as the end of a sentence. */
+export type IdentitySource<Value> = { readonly identity: Identity<Value> } | { readonly missing: string };
+
+/** What is known by an identity: a token or keys, which hold for a while and are replaced before that is over. */
+export interface Identity<Value> extends LivingCredential {
+  /** The value that holds now, or undefined. */
+  current(): Value | undefined;
+}
 
 /** A policy, or every reason why there is none. */
 export type Compiled =
@@ -144,8 +161,8 @@ const defaults = {
 function compileProvider(provider: Provider, parts: CompileParts, problems: Problem[]): ProviderWire | undefined {
   const name = provider.metadata?.name ?? "";
   const { spec } = provider;
+  const fullName = `${provider.metadata?.namespace || "default"}/${name}`;
   const refuse = (field: string, message: string): undefined => {
-    const fullName = `${provider.metadata?.namespace || "default"}/${name}`;
     problems.push({ id: "policy/not-compiled", severity: "error", kind: "Provider", name: fullName, field, message, hint: "" });
   };
   if (spec === undefined) return refuse("spec", "a provider needs a spec");
@@ -164,8 +181,8 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
 
   const headers = compileHeaders(spec, refuse);
   if (headers === undefined) return undefined;
-  const authorize = compileCredential(spec, row, url.host, headers, parts, refuse);
-  if (authorize === undefined) return undefined;
+  const credential = compileCredential(fullName, spec, row, url.host, headers, parts, refuse);
+  if (credential === undefined) return undefined;
 
   return {
     name,
@@ -173,7 +190,7 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
     origin: url.origin,
     basePath: url.pathname.replace(/\/+$/, ""),
     headers,
-    authorize,
+    ...credential,
     connectTimeoutMs: milliseconds(spec.timeouts?.connect, defaults.connectMs),
     firstContentTimeoutMs: milliseconds(spec.timeouts?.firstContent, row.firstContentMs ?? defaults.firstContentMs),
     betweenContentTimeoutMs: milliseconds(spec.timeouts?.betweenContent, defaults.betweenContentMs),
@@ -371,22 +388,32 @@ const jsonSchemaWays: Readonly<Record<number, "output_config" | "tool">> = {
   [AnthropicJsonSchema.TOOL]: "tool",
 };
 
+/** What a credential is for the wire. */
+type WireCredential = Pick<ProviderWire, "authorize" | "living">;
+
 function compileCredential(
+  provider: string,
   spec: ProviderSpec,
   row: ProviderRow,
   host: string,
   headers: readonly string[],
   parts: CompileParts,
   refuse: Refuse,
-): ProviderWire["authorize"] | undefined {
+): WireCredential | undefined {
   const form = spec.credential?.form;
   switch (form?.case) {
     case undefined:
-      return () => noHeaders;
+      return { authorize: () => noHeaders };
     case "header":
       return headerCredential(form.value, row, parts, refuse);
-    case "aws":
-      return signature(form.value, form.value.region || regionOf(spec), row, host, headers, parts, refuse);
+    case "aws": {
+      const { region: given, service: givenService } = form.value;
+      const region = given || regionOf(spec);
+      const service = givenService || row.signingService;
+      if (service === undefined) return refuse("spec.credential.aws.service", "this provider's row names no service to sign for: name one");
+      if (region === "") return refuse("spec.credential.aws.region", "a signature needs a region such as eu-central-1");
+      return signature(provider, form.value, { host, region, service }, headers, parts, refuse);
+    }
   }
 }
 
@@ -395,38 +422,66 @@ function headerCredential(
   row: ProviderRow,
   parts: CompileParts,
   refuse: Refuse,
-): ProviderWire["authorize"] | undefined {
+): WireCredential | undefined {
   const header = name || row.keyHeader;
   if (framing.has(header))
     return refuse("spec.credential.header.name", `the header ${header} belongs to the connection and carries no credential`);
   const before = prefix ?? (name === "" || name === row.keyHeader ? row.keyPrefix : "");
   const read = compileSecret(secret, "spec.credential.header.secret", parts, refuse);
-  return read && (() => [header, before + read().reveal()]);
+  return read && { authorize: () => [header, before + read().reveal()] };
 }
 
-/** Signs what is sent, headers of policy included. */
+/** Signs what is sent, headers of policy included, with the key that stands in policy or with those of an identity. */
 function signature(
-  { accessKeyId, secretAccessKey, sessionToken, service: givenService }: AwsCredential,
-  region: string,
-  row: ProviderRow,
-  host: string,
+  provider: string,
+  credential: AwsCredential,
+  scope: SigningScope,
   headers: readonly string[],
   parts: CompileParts,
   refuse: Refuse,
-): ProviderWire["authorize"] | undefined {
-  const service = givenService || row.signingService;
-  if (service === undefined) return refuse("spec.credential.aws.service", "this provider's row names no service to sign for: name one");
-  if (region === "") return refuse("spec.credential.aws.region", "a signature needs a region such as eu-central-1");
+): WireCredential | undefined {
+  const { accessKeyId, secretAccessKey, sessionToken, source, assumeRoles } = credential;
+  const stands = accessKeyId !== undefined || secretAccessKey !== undefined || sessionToken !== undefined;
+  if (stands === (source.case !== undefined))
+    return refuse("spec.credential.aws", "give either an access key or one source of keys, such as chain or web_identity");
+  const own = stands ? ownKey(credential, parts, refuse) : undefined;
+  if (stands && own === undefined) return undefined;
+  if (own !== undefined && assumeRoles.length === 0) return { authorize: withHeaders(parts.signer(scope, own), headers) };
+
+  const found = parts.identities.aws(provider, credential, scope.region, own);
+  if ("missing" in found) return refuse("spec.credential.aws", `there are no keys to be had: ${found.missing}`);
+  const { identity } = found;
+  return {
+    authorize: withHeaders(
+      parts.signer(scope, () => held(identity)),
+      headers,
+    ),
+    living: identity,
+  };
+}
+
+function ownKey(
+  { accessKeyId, secretAccessKey, sessionToken }: AwsCredential,
+  parts: CompileParts,
+  refuse: Refuse,
+): (() => AccessKey) | undefined {
   const id = compileSecret(accessKeyId, "spec.credential.aws.access_key_id", parts, refuse);
   const secret = compileSecret(secretAccessKey, "spec.credential.aws.secret_access_key", parts, refuse);
   const token = sessionToken && compileSecret(sessionToken, "spec.credential.aws.session_token", parts, refuse);
   if (id === undefined || secret === undefined || (sessionToken !== undefined && token === undefined)) return undefined;
-  const sign = parts.signer({ host, region, service }, () => ({
-    accessKeyId: id().reveal(),
-    secretAccessKey: secret().reveal(),
-    sessionToken: token?.().reveal(),
-  }));
+  return () => ({ accessKeyId: id().reveal(), secretAccessKey: secret().reveal(), sessionToken: token?.().reveal() });
+}
+
+function withHeaders(sign: Signer, headers: readonly string[]): Signer {
   return headers.length === 0 ? sign : (path, dialects, body) => sign(path, [...dialects, ...headers], body);
+}
+
+/** What an identity gives now. Whoever sends has waited for it, so it is there but for the blink in which it ended. */
+function held<Value>(identity: Identity<Value>): Value {
+  const value = identity.current();
+  if (value === undefined)
+    throw new Fault(FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE, "The credential for the provider has just expired.");
+  return value;
 }
 
 /** What reads a secret as it is now; undefined if it cannot be had, which is then told. */

@@ -26,16 +26,23 @@ export interface TestSidecar {
   close(): Promise<void>;
 }
 
-/** Starts a sidecar with policy text in which `SECRETS/name` stands for a file that holds the secret `name`. */
+/**
+ * Starts a sidecar with policy text in which `SECRETS/name` stands for a file that holds the secret `name`, and with an environment in
+ * whose values it stands for the same.
+ */
 export async function startTestSidecar(
   policy: string,
   secrets: Readonly<Record<string, string>> = {},
   settings: GivenSettings = {},
+  variables: Readonly<Record<string, string>> = {},
 ): Promise<TestSidecar> {
   const folder = mkdtempSync(join(tmpdir(), "outrigger-secrets-"));
   const setSecret = (name: string, value: string): void => writeFileSync(join(folder, name), `${value}\n`);
   for (const [name, value] of Object.entries(secrets)) setSecret(name, value);
 
+  const environment = Object.fromEntries(
+    Object.entries(variables).map(([name, value]) => [name, value.replaceAll("SECRETS/", `${folder}/`)]),
+  );
   let offerRead: (read: Offer) => void = () => {};
   const offer = (text: string): void => {
     const { resources, problems, locate } = readResources([{ path: "policy.yaml", text: text.replaceAll("SECRETS/", `${folder}/`) }]);
@@ -52,7 +59,7 @@ export async function startTestSidecar(
         return () => {};
       },
     },
-    { version: "0.0.0-test", log: { write: (line: string) => void lines.push(line) }, environment: {} },
+    { version: "0.0.0-test", log: { write: (line: string) => void lines.push(line) }, environment },
   );
   return {
     port: sidecar.port,

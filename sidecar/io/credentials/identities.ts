@@ -1,0 +1,99 @@
+/**
+ * Credentials by identity: what keeps the tokens and keys of the policy that runs fresh, one source for each provider.
+ *
+ * A policy gathers what it uses while it is made, and keeps it once it is whole: then sources that are new begin, those that it shares with
+ * the policy before go on as they are, and the others rest. Calls that began under the policy before still get what they need.
+ */
+import { createHash } from "node:crypto";
+import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { AwsCredentialSchema } from "../../../proto/gen/outrigger/policy/v1/provider_pb.ts";
+import type { Clock, Random, Upstream } from "../../call.ts";
+import type { IdentityFinder, IdentitySource } from "../../policy/compile.ts";
+import { type Ask, asker } from "./ask.ts";
+import { awsKeys } from "./aws.ts";
+import { CredentialFailure } from "./failure.ts";
+import type { Environment } from "./place.ts";
+import { type Fetch, type TokenSource, tokenSource } from "./tokenSource.ts";
+
+/** Identities of one sidecar. */
+export interface Identities {
+  /** Begins to gather what a policy uses. */
+  gather(): Gathering;
+  /** Ends everything: no timer and no question is left. */
+  close(): void;
+}
+
+/** What one policy uses. */
+export interface Gathering extends IdentityFinder {
+  /** The policy is whole and will run: what was found begins or goes on, and everything else rests. */
+  keep(): void;
+}
+
+/** What identities need. */
+export interface IdentityParts {
+  readonly environment: Environment;
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly warn: (message: string, facts: Readonly<Record<string, string>>) => void;
+}
+
+/** Makes what finds identities. Nothing runs until a policy keeps some. */
+export function openIdentities(parts: IdentityParts): Identities {
+  const { environment, clock } = parts;
+  const ask: Ask = asker(parts.upstream, clock);
+  let kept: ReadonlyMap<string, TokenSource<unknown>> = new Map();
+  const stopping = new AbortController();
+
+  return {
+    gather() {
+      const found = new Map<string, TokenSource<unknown>>();
+
+      /** The source for a provider's credential as it is written: the one that runs already if it is the same. */
+      function sourceFor<Value, Desc extends DescMessage>(
+        provider: string,
+        desc: Desc,
+        credential: MessageShape<Desc>,
+        also: string,
+        make: () => Fetch<Value>,
+      ): IdentitySource<Value> {
+        const written = createHash("sha256").update(toBinary(desc, credential)).update(also).digest("hex");
+        const key = `${provider} ${desc.typeName} ${written}`;
+        try {
+          // Made even if there is one: what is wrong with the environment now is told now.
+          const obtain = make();
+          const running = kept.get(key) as TokenSource<Value> | undefined;
+          const source = running ?? tokenSource(obtain, { ...parts, provider: nameIn(provider), stopping: stopping.signal });
+          found.set(key, source);
+          return { identity: source };
+        } catch (error) {
+          if (error instanceof CredentialFailure) return { missing: error.message };
+          throw error;
+        }
+      }
+
+      return {
+        aws: (provider, credential, region, ownKey) =>
+          sourceFor(provider, AwsCredentialSchema, credential, region, () =>
+            awsKeys(credential, region, ownKey, { ask, clock, environment }),
+          ),
+        keep() {
+          if (stopping.signal.aborted) return;
+          for (const [key, source] of kept) if (!found.has(key)) source.rest();
+          for (const source of found.values()) source.start();
+          kept = found;
+        },
+      };
+    },
+    close() {
+      stopping.abort();
+      for (const source of kept.values()) source.rest();
+      kept = new Map();
+    },
+  };
+}
+
+/** The name in a full name, which is `namespace/name`: faults and the log say no more elsewhere. */
+function nameIn(fullName: string): string {
+  return fullName.slice(fullName.indexOf("/") + 1);
+}
