@@ -22,6 +22,8 @@ export interface ProviderRow {
   readonly keyPrefix: string;
   /** The name under which signatures of requests are made, where the endpoint takes any. */
   readonly signingService?: string;
+  /** What a token from Microsoft Entra ID must be for, where the endpoint takes such tokens. */
+  readonly entraScope?: string;
   /** Of the OpenAI dialect: the field that limits the answer. */
   readonly maxTokensField: "max_completion_tokens" | "max_tokens";
   /** Of the OpenAI dialect: whether the developer role is known. */
@@ -112,6 +114,7 @@ const azureOpenAi = {
   endpoint: "",
   keyVariable: "AZURE_OPENAI_API_KEY",
   ...apiKey,
+  entraScope: "https://cognitiveservices.azure.com/.default",
   maxTokensField: "max_completion_tokens",
   developerRole: true,
   streamUsage: true,

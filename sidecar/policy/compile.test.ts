@@ -51,6 +51,14 @@ async function compiled(spec: string, asked: Asked = {}) {
         const of = ownKey === undefined ? source.case : ownKey().accessKeyId;
         return { identity: { ...living, current: () => ({ accessKeyId: `${of} of ${provider}`, secretAccessKey: region }) } };
       },
+      google: (provider, { impersonate }) =>
+        impersonate === ""
+          ? { identity: { ...living, current: () => new Secret(`google's of ${provider}`) } }
+          : { missing: "no such account" },
+      entra(provider, { source }, scope, secret) {
+        if (source.case === "managedIdentity") return { missing: "no such identity" };
+        return { identity: { ...living, current: () => new Secret(`entra's for ${scope} of ${provider} by ${secret?.().reveal()}`) } };
+      },
     },
     signer:
       ({ host, region, service }, key) =>
@@ -114,6 +122,22 @@ describe("compilePolicy", () => {
     const assumed = `{aws: {${own}, region: us-east-1, assume_roles: [{role_arn: "arn:aws:iam::123456789012:role/r"}]}}`;
     const other = await compiled(`{bedrock: {region: eu-west-1}, credential: ${assumed}}`);
     expect(other.request?.headers.at(-1)).toMatch(/ us-east-1 bedrock .* s3cret of default\/p us-east-1 *$/);
+  });
+
+  it("sends tokens of identities in the header for tokens, whatever header the row has for keys", async () => {
+    const headerOf = async (spec: string) => (await compiled(spec)).request?.headers.slice(-2);
+    const vertex = "gemini: {vertex: {project: x}}";
+    expect(await headerOf(`{${vertex}, credential: {google: {chain: {}}}}`)).toEqual(["authorization", "Bearer google's of default/p"]);
+    const application = "client_secret: {tenant_id: t, client_id: c, secret: {env: THERE}}";
+    for (const row of ["azure", "azure-v1", "azure-models"]) {
+      expect(
+        await headerOf(`{openai: {row: ${row}}, endpoint: "https://r.openai.azure.com", credential: {entra: {${application}}}}`),
+      ).toEqual(["authorization", "Bearer entra's for https://cognitiveservices.azure.com/.default of default/p by s3cret"]);
+    }
+    expect(await headerOf("{openai: {}, credential: {entra: {chain: {}, scope: api/.default}}}")).toEqual([
+      "authorization",
+      "Bearer entra's for api/.default of default/p by undefined",
+    ]);
   });
 
   it("takes an API key as a bearer token where a row knows no other header", async () => {
@@ -285,6 +309,19 @@ describe("compilePolicy", () => {
     [
       "{bedrock: {region: eu-west-1}, credential: {aws: {access_key_id: {env: THERE}}}}",
       "spec.credential.aws.secret_access_key: a credential needs a secret by reference: env or file",
+    ],
+    [
+      "{openai: {}, credential: {google: {chain: {}, impersonate: a@b.c}}}",
+      "spec.credential.google: there is no token to be had: no such account",
+    ],
+    ["{openai: {}, credential: {entra: {managed_identity: {}}}}", "spec.credential.entra.scope: this provider's row names no scope"],
+    [
+      "{openai: {}, credential: {entra: {managed_identity: {}, scope: s}}}",
+      "spec.credential.entra: there is no token to be had: no such identity",
+    ],
+    [
+      "{openai: {}, credential: {entra: {client_secret: {secret: {env: NOT_THERE}}, scope: s}}}",
+      "spec.credential.entra.client_secret.secret: it is not set",
     ],
     ["{bedrock: {region: eu-west-1}, headers: {x-amz-date: now}}", "spec.headers.x-amz-date: the header x-amz-date is set by"],
     ["{gemini: {row: vertex}}", "spec.gemini.vertex: this row's models are asked in a project: give its name"],

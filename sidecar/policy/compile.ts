@@ -13,7 +13,9 @@ import {
   type BedrockDialect,
   type Capability as CapabilityMessage,
   CapabilitySupport,
+  type EntraCredential,
   ForcedToolChoice,
+  type GoogleCredential,
   type HeaderCredential,
   JsonForm,
   MaxTokensField,
@@ -95,6 +97,10 @@ export type SecretSource = { readonly read: () => Secret } | { readonly missing:
 export interface IdentityFinder {
   /** Keys that sign in a region. `ownKey` reads the key that stands in the credential, if one does. */
   aws(provider: string, credential: AwsCredential, region: string, ownKey: (() => AccessKey) | undefined): IdentitySource<AccessKey>;
+  /** A token from Google. */
+  google(provider: string, credential: GoogleCredential): IdentitySource<Secret>;
+  /** A token from Microsoft Entra ID for a scope. `secret` reads the application's secret, if the credential has one. */
+  entra(provider: string, credential: EntraCredential, scope: string, secret: (() => Secret) | undefined): IdentitySource<Secret>;
 }
 
 /** An identity, or why there is none whatever comes, as the end of a sentence. */
@@ -414,7 +420,28 @@ function compileCredential(
       if (region === "") return refuse("spec.credential.aws.region", "a signature needs a region such as eu-central-1");
       return signature(provider, form.value, { host, region, service }, headers, parts, refuse);
     }
+    case "google":
+      return tokenCredential("spec.credential.google", parts.identities.google(provider, form.value), refuse);
+    case "entra": {
+      const { source } = form.value;
+      const scope = form.value.scope || row.entraScope;
+      if (scope === undefined)
+        return refuse("spec.credential.entra.scope", "this provider's row names no scope to ask a token for: name one");
+      let secret: (() => Secret) | undefined;
+      if (source.case === "clientSecret") {
+        secret = compileSecret(source.value.secret, "spec.credential.entra.client_secret.secret", parts, refuse);
+        if (secret === undefined) return undefined;
+      }
+      return tokenCredential("spec.credential.entra", parts.identities.entra(provider, form.value, scope, secret), refuse);
+    }
   }
+}
+
+/** A token, which goes in the one header that all who take tokens look at (RFC 6750), whatever header the row has for keys. */
+function tokenCredential(field: string, found: IdentitySource<Secret>, refuse: Refuse): WireCredential | undefined {
+  if ("missing" in found) return refuse(field, `there is no token to be had: ${found.missing}`);
+  const { identity } = found;
+  return { authorize: () => ["authorization", `Bearer ${held(identity).reveal()}`], living: identity };
 }
 
 function headerCredential(

@@ -22,4 +22,4 @@ export function consumerOf(name: string, spec: MessageInitShape<typeof ConsumerS
 const none = { missing: "this test has no identities" };
 
 /** For tests whose providers have no credential by identity. */
-export const noIdentities: IdentityFinder = { aws: () => none };
+export const noIdentities: IdentityFinder = { aws: () => none, google: () => none, entra: () => none };

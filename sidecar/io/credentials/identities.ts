@@ -6,12 +6,14 @@
  */
 import { createHash } from "node:crypto";
 import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
-import { AwsCredentialSchema } from "../../../proto/gen/outrigger/policy/v1/provider_pb.ts";
+import { AwsCredentialSchema, EntraCredentialSchema, GoogleCredentialSchema } from "../../../proto/gen/outrigger/policy/v1/provider_pb.ts";
 import type { Clock, Random, Upstream } from "../../call.ts";
 import type { IdentityFinder, IdentitySource } from "../../policy/compile.ts";
 import { type Ask, asker } from "./ask.ts";
 import { awsKeys } from "./aws.ts";
+import { entraToken } from "./entra.ts";
 import { CredentialFailure } from "./failure.ts";
+import { googleToken } from "./google.ts";
 import type { Environment } from "./place.ts";
 import { type Fetch, type TokenSource, tokenSource } from "./tokenSource.ts";
 
@@ -40,7 +42,7 @@ export interface IdentityParts {
 
 /** Makes what finds identities. Nothing runs until a policy keeps some. */
 export function openIdentities(parts: IdentityParts): Identities {
-  const { environment, clock } = parts;
+  const { environment, clock, random } = parts;
   const ask: Ask = asker(parts.upstream, clock);
   let kept: ReadonlyMap<string, TokenSource<unknown>> = new Map();
   const stopping = new AbortController();
@@ -76,6 +78,12 @@ export function openIdentities(parts: IdentityParts): Identities {
         aws: (provider, credential, region, ownKey) =>
           sourceFor(provider, AwsCredentialSchema, credential, region, () =>
             awsKeys(credential, region, ownKey, { ask, clock, environment }),
+          ),
+        google: (provider, credential) =>
+          sourceFor(provider, GoogleCredentialSchema, credential, "", () => googleToken(credential, { ask, clock, environment })),
+        entra: (provider, credential, scope, secret) =>
+          sourceFor(provider, EntraCredentialSchema, credential, scope, () =>
+            entraToken(credential, scope, secret, { ask, clock, random, environment }),
           ),
         keep() {
           if (stopping.signal.aborted) return;
