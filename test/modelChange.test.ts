@@ -11,10 +11,11 @@ import { StrictChat } from "./kit/strict/chat.ts";
 import { StrictContents } from "./kit/strict/contents.ts";
 import { StrictConverse } from "./kit/strict/converse.ts";
 import { StrictMessages } from "./kit/strict/messages.ts";
+import { StrictResponses } from "./kit/strict/responses.ts";
 import { converse, keepAll, keepPlain, resultOf, Script, toolNames } from "./kit/strict/toolLoop.ts";
 
 const turns = 24;
-const secrets = { open: "a", ant: "b", gem: "c", bed: "d" };
+const secrets = { open: "a", ant: "b", gem: "c", bed: "d", resp: "e" };
 
 /** The targets, by what the tests call them. */
 const targets = {
@@ -22,6 +23,7 @@ const targets = {
   opus: "{provider: ant-provider, model: claude-opus-4-5}",
   gemini: "{provider: gem-provider, model: gemini-3-flash}",
   gpt: "{provider: open-provider, model: gpt-5}",
+  responses: "{provider: resp-provider, model: gpt-5}",
   bedrock: "{provider: bed-provider, model: eu.anthropic.claude-sonnet-4-5-20250929-v1:0}",
 } as const;
 type Name = keyof typeof targets;
@@ -31,11 +33,11 @@ let house: TestSidecar;
 
 /** `unsupported`: what becomes of parameters that only some of the models know. */
 function policy(target: Name, unsupported: "reject" | "drop" = "reject"): string {
-  const provider = (name: string, spec: string): string => `---
+  const provider = (name: string, spec: string, path = ""): string => `---
 apiVersion: outrigger.dev/v1alpha1
 kind: Provider
 metadata: {name: ${name}-provider}
-spec: {${spec}, endpoint: "${replay.origin}", credential: {header: {secret: {file: SECRETS/${name}}}}}
+spec: {${spec}, endpoint: "${replay.origin}${path}", credential: {header: {secret: {file: SECRETS/${name}}}}}
 `;
   const route = `---
 apiVersion: outrigger.dev/v1alpha1
@@ -43,7 +45,12 @@ kind: ModelRoute
 metadata: {name: any}
 spec: {match: {models: [any]}, targets: [${targets[target]}], unsupported_params: ${unsupported}}
 `;
-  return policyFor(replay.origin, { more: provider("gem", "gemini: {}") + provider("bed", "bedrock: {region: eu-central-1}") + route });
+  const providers = [
+    provider("gem", "gemini: {}"),
+    provider("bed", "bedrock: {region: eu-central-1}"),
+    provider("resp", "responses: {}", "/v1"),
+  ];
+  return policyFor(replay.origin, { more: [...providers, route].join("") });
 }
 
 beforeAll(async () => {
@@ -63,6 +70,7 @@ class Providers {
   readonly gemini = new StrictContents(this.script, "c");
   readonly gpt = new StrictChat(this.script, "a");
   readonly bedrock = new StrictConverse(this.script, "d");
+  readonly responses = new StrictResponses(this.script, "e");
   readonly statuses: number[] = [];
   /** Whose turn each was. */
   readonly turns: Name[] = [];
@@ -75,9 +83,11 @@ class Providers {
           : "sonnet"
         : request.path.startsWith("/model/")
           ? "bedrock"
-          : request.path.startsWith("/v1/chat/")
-            ? "gpt"
-            : "gemini";
+          : request.path.startsWith("/v1/responses")
+            ? "responses"
+            : request.path.startsWith("/v1/chat/")
+              ? "gpt"
+              : "gemini";
       const answer = this[name].answer(request);
       this.statuses.push(answer.status);
       this.turns.push(name);
@@ -88,7 +98,7 @@ class Providers {
   /** Whether what one model sealed was in the conversation when the turn of another one came. */
   foreignBefore(turn: number): boolean {
     const sealed = { sonnet: this.sonnet.rules.sealed, opus: this.opus.rules.sealed, bedrock: this.bedrock.rules.sealed };
-    const all: Partial<Record<Name, ReadonlySet<number>>> = { ...sealed, gemini: this.gemini.sealed };
+    const all: Partial<Record<Name, ReadonlySet<number>>> = { ...sealed, gemini: this.gemini.sealed, responses: this.responses.sealed };
     const asked = this.turns[turn - 1];
     return Object.entries(all).some(([name, turns]) => name !== asked && [...turns].some((earlier) => earlier < turn));
   }
@@ -99,6 +109,7 @@ const rings: readonly (readonly Name[])[] = [
   ["sonnet", "opus"],
   ["bedrock", "sonnet", "gemini"],
   ["gemini", "opus", "gpt", "bedrock"],
+  ["responses", "gpt", "sonnet"],
 ];
 
 describe.each(rings.map((ring) => [ring.join(", "), ring] as const))("a route from one to the next: %s", (_, ring) => {
@@ -123,7 +134,7 @@ describe.each(rings.map((ring) => [ring.join(", "), ring] as const))("a route fr
     expect(providers.statuses).toEqual(Array.from({ length: turns + 1 }, () => 200));
     expect(new Set(providers.turns)).toEqual(new Set(ring));
     // Signatures are never refused, so all of them go back to the model that made them, though others came between.
-    expect(providers.gemini.lost).toEqual(new Set());
+    expect([providers.gemini.lost, providers.responses.lost]).toEqual([new Set(), new Set()]);
     const foreign = left.map((_, at) => providers.foreignBefore(at + 1));
     expect(left.map((names) => names?.includes(".reasoning") || names?.includes(".parts[")).map(Boolean)).toEqual(foreign);
     expect(foreign.includes(true)).toBe(!stream);
@@ -132,7 +143,7 @@ describe.each(rings.map((ring) => [ring.join(", "), ring] as const))("a route fr
 
 test("a client of the Messages API that carries all seals itself meets another model, and none of them is refused", async () => {
   const providers = new Providers();
-  const ring: readonly Name[] = ["gemini", "sonnet", "opus", "gpt"];
+  const ring: readonly Name[] = ["gemini", "sonnet", "opus", "gpt", "responses"];
   const client = new Anthropic({ baseURL: house.origin, apiKey: "none", maxRetries: 0 });
   const messages: Anthropic.MessageParam[] = [{ role: "user", content: "Begin." }];
   for (let requests = 0; ; requests++) {

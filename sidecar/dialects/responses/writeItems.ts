@@ -126,12 +126,15 @@ class ItemsWriter {
     const { callIds, extras, report, thinking, toolNames } = this.#input;
     const lastThought = parts.findLastIndex(({ content }) => content.case === "reasoning");
     const isFollowed = parts.slice(lastThought + 1).length > 0;
+    const calls = parts.some(({ content }) => content.case === "toolCall");
     let words: JsonValue[] | undefined;
     let kept = true;
     parts.forEach((part, index) => {
       const at = `${path}.parts[${index}]`;
       this.#unmarked(part, at);
       const { content } = part;
+      // Clients of other formats send a text beside calls even where there was none; it would part thinking from the call that came of it.
+      if (calls && content.case === "text" && content.value.text === "" && !extras.has(`${at}.`)) return;
       if (content.case === "text" || content.case === "refusal" || (content.case === "extra" && content.value.path === "content")) {
         if (words === undefined || extras.has(`${at}.item.`)) {
           words = [];
