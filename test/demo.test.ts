@@ -50,6 +50,12 @@ const doors: Readonly<Record<string, (model: string, streaming: boolean) => Prom
     const text = message.content.map((block) => (block.type === "text" ? block.text : "")).join("");
     return { text, end: message.stop_reason === "end_turn" ? "stop" : String(message.stop_reason) };
   },
+  async responses(model, streaming) {
+    const client = new OpenAI({ baseURL: `${address}/v1`, apiKey: "outrigger", maxRetries: 0 });
+    const request = { model, input: question };
+    const answer = streaming ? await client.responses.stream(request).finalResponse() : await client.responses.create(request);
+    return { text: answer.output_text, end: answer.status === "completed" ? "stop" : String(answer.status) };
+  },
   grpc: (model, streaming) => askRpc(createGrpcTransport({ baseUrl: address }), model, streaming),
   "grpc-web": (model, streaming) => askRpc(createGrpcWebTransport({ baseUrl: address, httpVersion: "1.1" }), model, streaming),
   connect: (model, streaming) => askRpc(createConnectTransport({ baseUrl: address, httpVersion: "1.1" }), model, streaming),
@@ -112,6 +118,29 @@ test("calls tools by OpenAI's and by Anthropic's door", async () => {
     tools,
   });
   expect(answer.content).toMatchObject([{ type: "text", text: expect.stringMatching(/20 degrees.*19 degrees/) }]);
+});
+
+test.each([false, true])("thinks, calls tools and goes on by the Responses door (streaming: %s)", async (streaming) => {
+  const client = new OpenAI({ baseURL: `${address}/v1`, apiKey: "outrigger", maxRetries: 0 });
+  const tools = [{ type: "function" as const, name: "get_weather", parameters: weather, strict: true }];
+  const input: OpenAI.Responses.ResponseInput = [{ role: "user", content: "What is the weather in Paris and Oslo?" }];
+  const ask = async (): Promise<OpenAI.Responses.Response> => {
+    const request = { model: "demo", input, tools, reasoning: { effort: "low" as const } };
+    return streaming ? await client.responses.stream(request).finalResponse() : await client.responses.create(request);
+  };
+  const first = await ask();
+  const calls = first.output.filter((item) => item.type === "function_call");
+  expect(calls.map((call) => call.arguments)).toEqual(['{"city":"Paris"}', '{"city":"Oslo"}']);
+  expect(first.output[0]).toMatchObject({ type: "reasoning", summary: [{ type: "summary_text", text: expect.stringMatching(/\w{4}/) }] });
+  expect(first.usage?.output_tokens_details.reasoning_tokens).toBeGreaterThan(0);
+  // As the package's users do it: the answer's own items go back, and what the calls returned behind them.
+  input.push(...(first.output as OpenAI.Responses.ResponseInput));
+  calls.forEach(({ call_id }, at) => {
+    input.push({ type: "function_call_output", call_id, output: `${20 - at} degrees` });
+  });
+  const second = await ask();
+  expect(second.output_text).toMatch(/20 degrees.*19 degrees/);
+  expect(second.status).toBe("completed");
 });
 
 test("lists its models by every door", async () => {
