@@ -59,11 +59,11 @@ function bodyOf(caller: Caller, message: Uint8Array): Buffer {
   return isFramed(caller) ? envelope(message) : Buffer.from(message);
 }
 
-/** JSON of the caller's request with one thing changed. */
-function changed(caller: Caller, change: (request: Record<string, unknown>) => void): Buffer | undefined {
+/** JSON of the caller's request with one thing changed; `said` is the member that holds the conversation. */
+function changed(caller: Caller, change: (request: Record<string, unknown>, said: string) => void): Buffer | undefined {
   if (!isJson(caller)) return undefined;
   const request = JSON.parse(caller.body("open").toString());
-  change(caller.form === "connect" ? request.chat : request);
+  change(caller.form === "connect" ? request.chat : request, caller.form === "responses" ? "input" : "messages");
   return Buffer.from(JSON.stringify(request));
 }
 
@@ -104,14 +104,14 @@ const badnesses: readonly Badness[] = [
     make: (caller) => (isFramed(caller) ? { body: Buffer.alloc(0) } : undefined),
   },
   { name: "JSON that is no object", ...badRequest, make: (caller) => (isJson(caller) ? { body: Buffer.from("[1, 2]") } : undefined) },
-  { name: "wrong types", ...badRequest, make: (caller) => withBody(changed(caller, (request) => (request.messages = 7))) },
+  { name: "wrong types", ...badRequest, make: (caller) => withBody(changed(caller, (request, said) => (request[said] = 7))) },
   {
     name: "a wrong type deep inside",
     ...badRequest,
-    make: (caller) => withBody(changed(caller, (request) => (request.messages = [{ role: "user", content: { a: 1 }, parts: 3 }]))),
+    make: (caller) => withBody(changed(caller, (request, said) => (request[said] = [{ role: "user", content: { a: 1 }, parts: 3 }]))),
   },
   { name: "a number where a name should be", ...badRequest, make: (caller) => withBody(changed(caller, (request) => (request.model = 7))) },
-  { name: "no messages", ...badRequest, make: (caller) => withBody(changed(caller, (request) => (request.messages = []))) },
+  { name: "no messages", ...badRequest, make: (caller) => withBody(changed(caller, (request, said) => (request[said] = []))) },
   {
     name: "nesting without end",
     ...badRequest,
@@ -122,7 +122,7 @@ const badnesses: readonly Badness[] = [
     name: "a member twice",
     ...badRequest,
     make: (caller) =>
-      caller.form === "openai" || caller.form === "anthropic"
+      caller.form === "openai" || caller.form === "responses" || caller.form === "anthropic"
         ? { body: Buffer.from('{"model":"open","model":"ant","max_tokens":1,"messages":[]}') }
         : undefined,
   },
@@ -228,6 +228,7 @@ function expected(form: Form, { status, openai, anthropic, connect }: Badness): 
   const [number, http] = connectWords[connect];
   switch (form) {
     case "openai":
+    case "responses":
       return { status, codes: [openai] };
     case "anthropic":
       return { status, codes: [anthropic] };

@@ -61,6 +61,7 @@ const providers: Readonly<Record<string, Provider>> = {
     spec: `anthropic: {}, credential: ${header("anthropicToken", ', name: authorization, prefix: "Bearer "')}`,
     repeats: ["anthropicToken"],
   },
+  resp: { spec: `responses: {}, credential: ${header("bearer")}`, repeats: ["bearer"] },
   gem: { spec: `gemini: {}, credential: ${header("google")}`, repeats: ["google"] },
   vertex: { spec: `gemini: {vertex: {project: p, location: eu}}, credential: ${header("googleToken")}`, repeats: ["googleToken"] },
   bed: {
@@ -131,6 +132,13 @@ function failuresOf(words: string): [string, ReplayAnswer][] {
     [
       "an error in a frame",
       { headers: frames, pieces: [eventFrame({ ":message-type": "error", ":error-code": words, ":error-message": words }, "")] },
+    ],
+    [
+      "an answer that fails",
+      {
+        headers: sse,
+        pieces: [event("error", second(words)), event("response.failed", `{"response":{"status":"failed",${second(words).slice(1)}}`)],
+      },
     ],
     ["a stream that breaks off", { headers: sse, pieces: [`data: ${words}`], ending: "cut" }],
     ["a socket that closes", { headers: json, pieces: [], ending: "cut" }],

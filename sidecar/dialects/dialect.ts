@@ -40,6 +40,11 @@ export interface ReadRequest<Request extends AnyRequest = ChatRequest> {
 
 /** Writes one answer. For a unary answer `write` returns nothing and `end` the whole body; for a stream each returns what to send now. */
 export interface AnswerWriter {
+  /**
+   * What of the answer so far this dialect has no place for, in words such as `openai tool_calls`; undefined if nothing. The caller
+   * cannot be told in its own format, so whoever runs the sidecar is, once the answer is over.
+   */
+  readonly lost?: ReadonlySet<string> | undefined;
   /** Takes in a batch. Returns bytes or text to send now, or undefined. */
   write(batch: Batch): Uint8Array | string | undefined;
   /** The answer is complete: returns the last bytes, or the whole unary body. */

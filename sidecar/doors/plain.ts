@@ -158,17 +158,19 @@ function answer(house: House, exchange: Exchange, format: PlainFormat, id: strin
     traceparent: traceparentOf(exchange),
     timeoutMs,
   };
-  pump(house, exchange, parts, new PlainRendering(format, read, id));
+  pump(house, exchange, parts, new PlainRendering(house, format, read, id));
 }
 
 /** Writes one answer in the words of the door's dialect. */
 class PlainRendering implements Rendering {
+  readonly #house: House;
   readonly #format: PlainFormat;
   readonly #id: string;
   readonly #streaming: boolean;
   readonly #writer: AnswerWriter;
 
-  constructor(format: PlainFormat, read: ReadRequest<AnyRequest>, id: string) {
+  constructor(house: House, format: PlainFormat, read: ReadRequest<AnyRequest>, id: string) {
+    this.#house = house;
     this.#format = format;
     this.#id = id;
     this.#streaming = read.streaming;
@@ -188,7 +190,13 @@ class PlainRendering implements Rendering {
   }
 
   end(): AnswerTail {
-    return { data: this.#writer.end() };
+    const data = this.#writer.end();
+    const { lost } = this.#writer;
+    if (lost !== undefined) {
+      const facts = { door: this.#format.name, request_id: this.#id, parts: [...lost].join(", ") };
+      this.#house.warn("parts of an answer have no place in the caller's format", facts);
+    }
+    return { data };
   }
 
   refuse(fault: Fault, { notes }: Call): Refusal {

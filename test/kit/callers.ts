@@ -12,7 +12,7 @@ import {
 import { Role } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 
 /** The format of a caller, which decides how a fault looks. */
-export type Form = "openai" | "anthropic" | "grpc" | "grpc-web" | "connect" | "connect-stream";
+export type Form = "openai" | "responses" | "anthropic" | "grpc" | "grpc-web" | "connect" | "connect-stream";
 
 /** One way in. */
 export interface Caller {
@@ -71,6 +71,15 @@ export const callers: readonly Caller[] = [
     headers: json,
     body: (model: string) =>
       Buffer.from(JSON.stringify({ model, stream: streaming, messages: [{ role: "user", content: "Say something" }] })),
+  })),
+  ...[false, true].map((streaming) => ({
+    name: `responses ${kindOf(streaming)}`,
+    form: "responses" as const,
+    http: 1 as const,
+    streaming,
+    path: "/v1/responses",
+    headers: json,
+    body: (model: string) => Buffer.from(JSON.stringify({ model, stream: streaming, input: "Say something" })),
   })),
   ...[false, true].map((streaming) => ({
     name: `anthropic ${kindOf(streaming)}`,
@@ -238,9 +247,11 @@ export function faultIn(caller: Caller, answer: Answered): ShownFault | undefine
   const text = answer.body.toString();
   switch (caller.form) {
     case "openai":
+    case "responses":
     case "anthropic": {
       const shown = answer.headers["content-type"]?.startsWith("text/event-stream") ? lastError(text) : JSON.parse(text);
-      if (shown?.error === undefined) return undefined;
+      // An answer of the Responses format says that it has none.
+      if ((shown?.error ?? undefined) === undefined) return undefined;
       const { type, message, code } = shown.error;
       return { code: String(code ?? type), message, reason: answer.headers["x-outrigger-reason"] };
     }

@@ -63,6 +63,87 @@ export function openAiStream({ text, pieces, toolCalls = [] }: Said): string[] {
   return frames;
 }
 
+/** A unary answer in the Responses format. */
+export function responsesBody(said: Said): string {
+  return JSON.stringify(response("completed", responseItems(said)));
+}
+
+/** A streamed answer in the Responses format: one frame an element. */
+export function responsesStream(said: Said): string[] {
+  const frames: string[] = [];
+  const frame = (type: string, members: object): void => {
+    frames.push(`event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: frames.length, ...members })}\n\n`);
+  };
+  const items = responseItems(said);
+  frame("response.created", { response: response("in_progress", []) });
+  frame("response.in_progress", { response: response("in_progress", []) });
+  items.forEach((item, output_index) => {
+    const at = { item_id: item.id, output_index };
+    if (item.type === "message") {
+      const inText = { ...at, content_index: 0 };
+      const [part] = item.content;
+      frame("response.output_item.added", { output_index, item: { ...item, status: "in_progress", content: [] } });
+      frame("response.content_part.added", { ...inText, part: { ...part, text: "" } });
+      for (const delta of said.pieces ?? [part.text]) frame("response.output_text.delta", { ...inText, delta, logprobs: [] });
+      frame("response.output_text.done", { ...inText, text: part.text, logprobs: [] });
+      frame("response.content_part.done", { ...inText, part });
+    } else {
+      const middle = item.arguments.length >> 1;
+      frame("response.output_item.added", { output_index, item: { ...item, status: "in_progress", arguments: "" } });
+      frame("response.function_call_arguments.delta", { ...at, delta: item.arguments.slice(0, middle) });
+      frame("response.function_call_arguments.delta", { ...at, delta: item.arguments.slice(middle) });
+      frame("response.function_call_arguments.done", { ...at, arguments: item.arguments });
+    }
+    frame("response.output_item.done", { output_index, item });
+  });
+  frame("response.completed", { response: response("completed", items) });
+  return frames;
+}
+
+function response(status: string, output: readonly object[]) {
+  const counted = {
+    input_tokens: usage.input,
+    input_tokens_details: { cached_tokens: 0 },
+    output_tokens: usage.output,
+    output_tokens_details: { reasoning_tokens: 0 },
+    total_tokens: usage.input + usage.output,
+  };
+  return {
+    id: "resp_1",
+    object: "response",
+    created_at: 1_700_000_000,
+    status,
+    error: null,
+    incomplete_details: null,
+    model: "upstream-model",
+    output,
+    parallel_tool_calls: true,
+    store: false,
+    tools: [],
+    usage: status === "completed" ? counted : null,
+  };
+}
+
+function responseItems({ text, pieces, toolCalls = [] }: Said) {
+  const whole = text ?? pieces?.join("");
+  const message = {
+    id: "msg_1",
+    type: "message" as const,
+    status: "completed",
+    role: "assistant",
+    content: [{ type: "output_text", text: whole ?? "", annotations: [], logprobs: [] }] as const,
+  };
+  const calls = toolCalls.map(({ id, name, argumentsJson }, index) => ({
+    id: `fc_${index + 1}`,
+    type: "function_call" as const,
+    status: "completed",
+    call_id: id,
+    name,
+    arguments: argumentsJson,
+  }));
+  return [...(whole === undefined ? [] : [message]), ...calls];
+}
+
 /** A unary answer in the Anthropic format. */
 export function anthropicBody({ text, toolCalls = [] }: Said): string {
   const content = [

@@ -91,9 +91,15 @@ export class BlockWriter {
   #waiting: WaitingCall[] = [];
   /** What was said in the middle of a call: a block that is left cannot be gone on with. */
   #later: ChatEvent[] = [];
+  #lost: Set<string> | undefined;
 
   constructor(sink: BlockSink) {
     this.#sink = sink;
+  }
+
+  /** What had no place in any block: other choices than the first, and parts that only another dialect knows. */
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#lost;
   }
 
   /** Goes on with a block that is open already. */
@@ -109,9 +115,12 @@ export class BlockWriter {
       return 0;
     }
     const { event } = taken;
+    if (isOfAnotherChoice(event)) {
+      this.#lose("choices beyond the first");
+      return 0;
+    }
     switch (event.case) {
       case "text": {
-        if (event.value.choice !== 0) return 0;
         let { text } = event.value;
         let more = 0;
         for (let next = batch[at + 1]?.event; next?.case === "text" && next.value.choice === 0; next = batch[at + more + 1]?.event) {
@@ -122,19 +131,20 @@ export class BlockWriter {
         return more;
       }
       case "refusal":
-        if (event.value.choice === 0) this.#text(event.value.text);
+        this.#text(event.value.text);
         return 0;
       case "reasoning":
-        if (event.value.choice === 0) this.#reasoning(event.value);
+        this.#reasoning(event.value);
         return 0;
       case "toolCall":
-        if (event.value.choice === 0) this.#toolCall(event.value);
+        this.#toolCall(event.value);
         return 0;
       case "citation":
-        if (event.value.choice === 0) this.#citation(event.value);
+        this.#citation(event.value);
         return 0;
       case "extra":
-        if (event.value.choice === 0 && event.value.extra?.dialect === "anthropic") this.#raw(event.value.extra.json);
+        if (event.value.extra?.dialect === "anthropic") this.#raw(event.value.extra.json);
+        else if (event.value.extra !== undefined) this.#lose(`${event.value.extra.dialect} ${event.value.extra.path}`);
         return 0;
       case "finish":
         if (event.value.choice === 0) this.closeAll();
@@ -142,6 +152,11 @@ export class BlockWriter {
       default:
         return 0;
     }
+  }
+
+  #lose(what: string): void {
+    this.#lost ??= new Set();
+    this.#lost.add(what);
   }
 
   /** Closes what is open and writes what waits. */
@@ -294,6 +309,21 @@ function isSaid({ event }: ChatEvent): boolean {
     case "citation":
     case "extra":
       return event.value.choice === 0;
+    default:
+      return false;
+  }
+}
+
+/** Whether content belongs to a choice that this API has no place for. */
+function isOfAnotherChoice(event: ChatEvent["event"]): boolean {
+  switch (event.case) {
+    case "text":
+    case "refusal":
+    case "reasoning":
+    case "toolCall":
+    case "citation":
+    case "extra":
+      return event.value.choice !== 0;
     default:
       return false;
   }

@@ -85,6 +85,10 @@ class BodyWriter implements AnswerWriter {
   /** Batches behind it, if they say anything. */
   #changed = false;
 
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#blocks.lost;
+  }
+
   constructor(requestId: string) {
     this.#requestId = requestId;
     this.#outcome = new Outcome(requestId);
@@ -152,6 +156,10 @@ class StreamWriter implements AnswerWriter {
   #begun = false;
   #ended = false;
   #text = "";
+
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#blocks.lost;
+  }
 
   constructor(requestId: string) {
     this.#requestId = requestId;

@@ -22,6 +22,7 @@ export function writeAnswer(read: OpenAiRequest, requestId: string): AnswerWrite
 }
 
 class StreamWriter implements AnswerWriter {
+  lost: Set<string> | undefined;
   readonly #showUsage: boolean;
   readonly #functionCalls: boolean;
   /** A chunk up to its choice's number, and from behind its finish reason on. */
@@ -159,7 +160,12 @@ class StreamWriter implements AnswerWriter {
   }
 
   #extra(choice: number, extra: Extra | undefined): string {
-    if (extra === undefined || extra.dialect !== "openai") return "";
+    if (extra === undefined) return "";
+    if (extra.dialect !== "openai") {
+      this.lost ??= new Set();
+      this.lost.add(`${extra.dialect} ${extra.path}`);
+      return "";
+    }
     const value = rawLine(extra.json);
     return this.#chunk(choice, { [extra.path]: extra.path === "audio" ? value : [value] });
   }
@@ -209,6 +215,7 @@ interface ThinkingBlock {
 type Delta = { readonly [member: string]: JsonValue | undefined };
 
 class BodyWriter implements AnswerWriter {
+  lost: Set<string> | undefined;
   readonly #functionCalls: boolean;
   readonly #requestId: string;
   readonly #collector = new Collector();
@@ -258,6 +265,12 @@ class BodyWriter implements AnswerWriter {
     const thoughts = thinking.map((block) => block.text).join("");
     const calls = parts.flatMap(({ content }) => (content.case === "toolCall" ? [content.value] : []));
     const extras = parts.flatMap(({ content }) => (content.case === "extra" && content.value.dialect === "openai" ? [content.value] : []));
+    for (const { content } of parts) {
+      if (content.case === "extra" && content.value.dialect !== "openai") {
+        this.lost ??= new Set();
+        this.lost.add(`${content.value.dialect} ${content.value.path}`);
+      }
+    }
     const [functionCall] = this.#functionCalls ? calls.splice(0, 1) : [];
     const toolCalls = [...calls.map(writeToolCall), ...extrasAt(extras, "tool_calls")];
     const silent = text.length === 0 && (toolCalls.length > 0 || functionCall !== undefined || refusal.length > 0);
