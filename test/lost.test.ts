@@ -35,6 +35,10 @@ const ant = {
 test.each([
   ["anthropic unary", "open", ["choices beyond the first", "openai tool_calls"]],
   ["anthropic stream", "open", ["choices beyond the first", "openai tool_calls"]],
+  ["responses unary", "open", ["choices beyond the first", "openai tool_calls"]],
+  ["responses stream", "open", ["choices beyond the first", "openai tool_calls"]],
+  ["responses unary", "ant", ["anthropic content"]],
+  ["responses stream", "ant", ["anthropic content"]],
   ["openai unary", "ant", ["anthropic content"]],
   ["openai stream", "ant", ["anthropic content"]],
   ["openai unary", "open", []],

@@ -66,6 +66,7 @@ export class ItemWriter {
   readonly #say: Say | undefined;
   #open: OpenItem[] = [];
   #places = 0;
+  #lost: Set<string> | undefined;
   /** The part that is being written: the type of its deltas, and what stands in each before the piece. */
   #deltaType = "";
   #deltaHead = "";
@@ -84,37 +85,66 @@ export class ItemWriter {
     for (const item of open) if (item.kind === "message" && item.parts.length > 0) this.#aim(item);
   }
 
+  /** What had no place in any item: other choices than the first, and parts that only another dialect knows. */
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#lost;
+  }
+
   /** Takes in one event. `next` is the one that follows in its batch: returns whether that was taken, too. */
   take({ event }: ChatEvent, next?: ChatEvent): boolean {
     switch (event.case) {
+      case "text":
+      case "refusal":
+      case "logprobs":
+      case "reasoning":
+      case "toolCall":
+      case "citation":
+      case "extra":
+        if (event.value.choice === 0) return this.#take(event, next);
+        this.#lose("choices beyond the first");
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  #take(event: ChatEvent["event"], next: ChatEvent | undefined): boolean {
+    switch (event.case) {
       case "text": {
-        if (event.value.choice !== 0) return false;
         // Token probabilities belong to the piece that they are of.
         const tokens = next?.event.case === "logprobs" && next.event.value.choice === 0 ? next.event.value.content : undefined;
         this.#words("output_text", event.value.text, tokens ?? none);
         return tokens !== undefined;
       }
       case "refusal":
-        if (event.value.choice === 0) this.#words("refusal", event.value.text, none);
+        this.#words("refusal", event.value.text, none);
         return false;
       case "logprobs":
-        if (event.value.choice === 0) this.#words("output_text", "", event.value.content);
+        this.#words("output_text", "", event.value.content);
         return false;
       case "reasoning":
-        if (event.value.choice === 0) this.#thought(event.value);
+        this.#thought(event.value);
         return false;
       case "toolCall":
-        if (event.value.choice === 0) this.#call(event.value);
+        this.#call(event.value);
         return false;
       case "citation":
-        if (event.value.choice === 0) this.#citation(event.value);
+        this.#citation(event.value);
         return false;
-      case "extra":
-        if (event.value.choice === 0 && event.value.extra?.dialect === "responses") this.#raw(event.value.extra.json);
+      case "extra": {
+        const { extra } = event.value;
+        if (extra?.dialect === "responses") this.#raw(extra.json);
+        else if (extra !== undefined) this.#lose(`${extra.dialect} ${extra.path}`);
         return false;
+      }
       default:
         return false;
     }
+  }
+
+  #lose(what: string): void {
+    this.#lost ??= new Set();
+    this.#lost.add(what);
   }
 
   /** Ends every open item and returns all of them. `status` is the answer's: of one that is cut short the last item is so, too. */

@@ -90,6 +90,10 @@ class BodyWriter implements AnswerWriter {
   /** Whether batches beside it said anything. */
   #changed = false;
 
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#items.lost;
+  }
+
   constructor(read: ReadRequest, requestId: string) {
     this.#outcome = new Outcome(read, requestId);
     this.#items = new ItemWriter(requestId);
@@ -135,6 +139,10 @@ class StreamWriter implements AnswerWriter {
   #begun = false;
   #number = 0;
   #text = "";
+
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#items.lost;
+  }
 
   constructor(read: ReadRequest, requestId: string) {
     this.#outcome = new Outcome(read, requestId);
