@@ -6,7 +6,8 @@
  * the next one begins. So do words that come between the pieces of a call's arguments.
  */
 import type { ChatEvent, Citation, ReasoningDelta, ToolCallDelta } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
+import { type JsonValue, RawJson } from "../../framing/json.ts";
+import { argumentsObject, isJsonObject } from "../toolArguments.ts";
 import { showSeal } from "./seal.ts";
 
 /** What becomes of blocks. */
@@ -172,7 +173,7 @@ export class BlockWriter {
 
   /** Whether a call's arguments go on, as far as is known. */
   #isInTheMiddle(call: Block): boolean {
-    return call !== this.#resumed && !isWholeObject(call.text);
+    return call !== this.#resumed && !isJsonObject(call.text);
   }
 
   #sayLater(): void {
@@ -213,7 +214,7 @@ export class BlockWriter {
     const open = this.#open;
     if (open?.kind === "tool" && open.number === delta.index) {
       this.#arguments(open, delta.argumentsJson);
-      if ((this.#waiting.length > 0 || this.#later.length > 0) && isWholeObject(open.text)) this.#openWaiting();
+      if ((this.#waiting.length > 0 || this.#later.length > 0) && isJsonObject(open.text)) this.#openWaiting();
       return;
     }
     const waiting = this.#waiting.find(({ index }) => index === delta.index);
@@ -226,7 +227,7 @@ export class BlockWriter {
     // The call was complete and is closed: behind a whole object nothing can come but blanks.
     if (delta.id === "" && delta.name === "") return;
     const call = { index: delta.index, id: delta.id, name: delta.name, text: delta.argumentsJson };
-    if (open?.kind === "tool" && !isWholeObject(open.text)) this.#waiting.push(call);
+    if (open?.kind === "tool" && !isJsonObject(open.text)) this.#waiting.push(call);
     else this.#openCall(call);
   }
 
@@ -234,7 +235,7 @@ export class BlockWriter {
   #openWaiting(): void {
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       this.#openCall(next);
-      if (!isWholeObject(next.text)) return;
+      if (!isJsonObject(next.text)) return;
     }
     this.#sayLater();
   }
@@ -326,20 +327,5 @@ function isOfAnotherChoice(event: ChatEvent["event"]): boolean {
       return event.value.choice !== 0;
     default:
       return false;
-  }
-}
-
-/** Arguments as they are; what a model wrote that is no object is still shown, as the value of one. */
-function argumentsObject(text: string): JsonValue {
-  if (text.trim() === "") return {};
-  return isWholeObject(text) ? new RawJson(text) : { value: text };
-}
-
-function isWholeObject(text: string): boolean {
-  if (!text.trimEnd().endsWith("}")) return false;
-  try {
-    return isObject(JSON.parse(text));
-  } catch {
-    return false;
   }
 }

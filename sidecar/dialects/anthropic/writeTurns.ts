@@ -9,6 +9,7 @@
 import { type ChatRequest, type Media, type Message, type Part, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import { argumentsObject } from "../toolArguments.ts";
 import type { ToolNames } from "../toolNames.ts";
 import type { ExtraMembers } from "./extraMembers.ts";
 import { writeCacheMarker } from "./writeCacheMarker.ts";
@@ -415,18 +416,6 @@ class CallIds {
 
 function plainId(id: string): string {
   return id.replace(/[^a-zA-Z0-9_-]/g, "_") || "call";
-}
-
-/** Arguments as an object: models do write broken JSON, and a conversation that holds some must be able to go on. */
-function argumentsObject(text: string): JsonValue {
-  const trimmed = text.trim();
-  if (trimmed === "" || trimmed === "null") return {};
-  try {
-    if (isObject(JSON.parse(trimmed))) return new RawJson(trimmed);
-  } catch {
-    // What is no JSON goes as the value below.
-  }
-  return { value: text };
 }
 
 /** What is written here in every turn, and in the sources of media: no extra takes its place. */

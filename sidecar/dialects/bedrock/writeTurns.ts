@@ -9,6 +9,7 @@
 import { type ChatRequest, type Message, type Part, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import { argumentsObject, isJsonObject } from "../toolArguments.ts";
 import type { ToolNames } from "../toolNames.ts";
 import { type CacheMarkers, isMarker } from "./cacheMarkers.ts";
 import { CallIds } from "./callIds.ts";
@@ -320,19 +321,4 @@ class TurnWriter {
 
 function isThinking(block: JsonValue): boolean {
   return isObject(block) && block.reasoningContent !== undefined;
-}
-
-/** Arguments as an object: models do write broken JSON, and a conversation that holds some must be able to go on. */
-function argumentsObject(text: string): JsonValue {
-  const trimmed = text.trim();
-  if (trimmed === "" || trimmed === "null") return {};
-  return isJsonObject(trimmed) ? new RawJson(trimmed) : { value: text };
-}
-
-function isJsonObject(text: string): boolean {
-  try {
-    return isObject(JSON.parse(text));
-  } catch {
-    return false;
-  }
 }

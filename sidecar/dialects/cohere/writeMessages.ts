@@ -3,8 +3,9 @@
  * and beside tool calls a plan in the place of text.
  */
 import { type Media, type Message, Role, type ToolResult } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { checkJson, isObject, JsonError, type JsonValue, RawJson } from "../../framing/json.ts";
+import { checkJson, JsonError, type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import { argumentsObjectText } from "../toolArguments.ts";
 import type { ToolNames } from "../toolNames.ts";
 import type { CohereModel } from "./models.ts";
 import { PLAN, THINKING } from "./seal.ts";
@@ -125,7 +126,7 @@ class MessageWriter {
         }
         case "toolCall": {
           const { id, name, argumentsJson } = content.value;
-          const fn = { name: this.#names.sent.get(name) ?? name, arguments: argumentsObject(argumentsJson) };
+          const fn = { name: this.#names.sent.get(name) ?? name, arguments: argumentsObjectText(argumentsJson) };
           calls.push({ id, type: "function", function: fn });
           break;
         }
@@ -211,21 +212,6 @@ function joinedText(blocks: readonly JsonValue[]): string | undefined {
     joined += String(block.text);
   }
   return joined;
-}
-
-/**
- * Arguments as the text of an object, byte for byte where they are one. Models do write broken JSON, and a conversation that holds some
- * must be able to go on.
- */
-function argumentsObject(text: string): string {
-  const trimmed = text.trim();
-  if (trimmed === "" || trimmed === "null") return "{}";
-  try {
-    if (isObject(JSON.parse(trimmed))) return text;
-  } catch {
-    // What is no JSON goes as the value below.
-  }
-  return JSON.stringify({ value: text });
 }
 
 function dataUrl(mediaType: string, data: Uint8Array): string {

@@ -6,8 +6,9 @@
  * functions, which the conversation knows by the ids of the calls alone. Thought signatures stand on the part that they belong to.
  */
 import { type ChatRequest, type Media, type Message, type Part, Role } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
+import { type JsonValue, RawJson } from "../../framing/json.ts";
 import type { Report } from "../report.ts";
+import { argumentsObject } from "../toolArguments.ts";
 import type { ToolNames } from "../toolNames.ts";
 import type { ExtraMembers } from "./extraMembers.ts";
 import type { GeminiModel } from "./models.ts";
@@ -388,18 +389,6 @@ class Calls {
     const earlier = this.#earlier.get(id);
     return earlier === undefined ? undefined : { ...earlier, order: Number.MAX_SAFE_INTEGER };
   }
-}
-
-/** Arguments as an object: models do write broken JSON, and a conversation that holds some must be able to go on. */
-function argumentsObject(text: string): JsonValue {
-  const trimmed = text.trim();
-  if (trimmed === "" || trimmed === "null") return {};
-  try {
-    if (isObject(JSON.parse(trimmed))) return new RawJson(trimmed);
-  } catch {
-    // What is no JSON goes as the value below.
-  }
-  return { value: text };
 }
 
 /** Whether the provider itself keeps what stands at an address. */

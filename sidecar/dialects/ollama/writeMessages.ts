@@ -6,9 +6,10 @@
  * order of its calls, whatever order they came in.
  */
 import { type Media, type Message, type Part, Role, type ToolResult } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { isObject, type JsonValue, RawJson } from "../../framing/json.ts";
+import { isObject, type JsonValue } from "../../framing/json.ts";
 import type { Members } from "../placeExtras.ts";
 import type { Report } from "../report.ts";
+import { argumentsObject } from "../toolArguments.ts";
 
 /** Writes all messages. */
 export function writeMessages(messages: readonly Message[], report: Report): JsonValue[] {
@@ -100,14 +101,11 @@ class MessageWriter {
 
   /** Arguments as an object. Models write broken ones and callers give them back, which must not end the conversation. */
   #argumentsOf(json: string, field: string): JsonValue {
-    if (json.trim() === "" || json.trim() === "null") return {};
-    try {
-      if (isObject(JSON.parse(json))) return new RawJson(json);
-    } catch {
-      // Told below, as is anything else that is no object.
+    const object = argumentsObject(json);
+    if (isObject(object) && object.value === json) {
+      this.#report.changed(field, "The arguments are no JSON object, so they were sent as the member value of one.");
     }
-    this.#report.changed(field, "The arguments are no JSON object, so they were sent as the member value of one.");
-    return { value: json };
+    return object;
   }
 
   #result(result: ToolResult, path: string): void {

@@ -33,6 +33,7 @@ import {
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { audioFormat, writeBase64, writeDataUrl } from "../media.ts";
 import { pathWriter } from "../path.ts";
+import { argumentsText } from "../toolArguments.ts";
 import { strictNames, toolNames } from "../toolNames.ts";
 import { nearestEffort } from "./efforts.ts";
 import type { OpenAiOptions } from "./options.ts";
@@ -320,7 +321,7 @@ class RequestBuilder {
           calls.push({
             id: this.#callId(id),
             type: "function",
-            function: { name: this.#toolName(name), arguments: isNothing(argumentsJson) ? "{}" : argumentsJson },
+            function: { name: this.#toolName(name), arguments: argumentsText(argumentsJson) },
           });
           break;
         }
@@ -523,11 +524,6 @@ function rawJson(text: string, field: string): RawJson {
 function named(message: Message, wire: Wire): Wire {
   if (message.name !== "") wire.name = message.name;
   return wire;
-}
-
-/** Whether arguments say that there are none, in a way that the next reader may not take for an object. */
-function isNothing(argumentsJson: string): boolean {
-  return argumentsJson.length < 32 && /^\s*(null\s*)?$/.test(argumentsJson);
 }
 
 /** A single text as a string, as most callers write it and every server understands it. */

@@ -6,6 +6,7 @@ import { type Media, type Message, type Part, Role, type ToolResult } from "../.
 import type { JsonValue } from "../../framing/json.ts";
 import { audioFormat, writeBase64, writeDataUrl } from "../media.ts";
 import type { Report } from "../report.ts";
+import { argumentsText } from "../toolArguments.ts";
 import type { Extras, Members } from "./extras.ts";
 import { showSeal } from "./seal.ts";
 
@@ -44,7 +45,9 @@ class ItemsWriter {
       first?.role === Role.SYSTEM && first.name === "" && only?.content.case === "text" && only.cache === undefined
         ? only.content.value.text
         : undefined;
-    const instructions = extras.has("messages[0].") || extras.has("messages[0].parts[0].") ? undefined : apart;
+    // An empty list of items is refused, so instructions on their own are an item.
+    const alone = messages.length === 1;
+    const instructions = alone || extras.has("messages[0].") || extras.has("messages[0].parts[0].") ? undefined : apart;
     messages.forEach((message, index) => {
       if (index > 0 || instructions === undefined) this.#message(message, `messages[${index}]`);
     });
@@ -154,7 +157,7 @@ class ItemsWriter {
             type: "function_call",
             call_id: callIds.get(id) ?? id,
             name: toolNames.get(name) ?? name,
-            arguments: argumentsJson || "{}",
+            arguments: argumentsText(argumentsJson),
           };
           extras.addTo(item, `${at}.`);
           this.items.push(item as JsonValue);
