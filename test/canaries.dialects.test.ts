@@ -56,6 +56,7 @@ const providers: Readonly<Record<string, Provider>> = {
   },
   azure: { spec: `openai: {row: azure}, credential: ${header("azure")}`, repeats: ["azure"] },
   mistral: { spec: `openai: {row: mistral}, credential: ${header("mistral")}`, repeats: ["mistral"] },
+  resp: { spec: `responses: {}, credential: ${header("bearer")}`, repeats: ["bearer"] },
   ant: { spec: `anthropic: {}, credential: ${header("anthropic")}`, repeats: ["anthropic"] },
   antToken: {
     spec: `anthropic: {}, credential: ${header("anthropicToken", ', name: authorization, prefix: "Bearer "')}`,
@@ -121,6 +122,19 @@ function failuresOf(words: string): [string, ReplayAnswer][] {
     [
       "an error in the middle of a stream",
       { headers: sse, pieces: ['data: {"id":"1","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n', `data: ${first(words)}\n\n`] },
+    ],
+    [
+      "an answer that failed after it began",
+      {
+        headers: sse,
+        pieces: [
+          event("response.created", '{"type":"response.created","response":{"id":"r","model":"m","status":"in_progress","output":[]}}'),
+          event(
+            "response.failed",
+            JSON.stringify({ type: "response.failed", response: { status: "failed", error: { code: words, message: words } } }),
+          ),
+        ],
+      },
     ],
     ["a frame that is no JSON", { headers: sse, pieces: [`data: {"${words}\n\n`] }],
     ["a line with an error", { headers: { "content-type": "application/x-ndjson" }, pieces: [`${JSON.stringify({ error: words })}\n`] }],

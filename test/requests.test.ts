@@ -38,6 +38,7 @@ const targets: readonly Target[] = [
     model: "some-model",
   },
   { name: "openai, mistral", spec: "openai: {row: mistral}", model: "mistral-large-latest" },
+  { name: "responses", spec: "responses: {}", model: "gpt-5.2" },
   { name: "anthropic", spec: "anthropic: {}", model: "claude-opus-4-7" },
   { name: "anthropic, an older model", spec: "anthropic: {}", model: "claude-3-5-haiku-20241022" },
   { name: "bedrock", spec: "bedrock: {region: eu-central-1}", model: "us.anthropic.claude-sonnet-4-5-20250929-v1:0" },
