@@ -6,10 +6,10 @@
  *
  * Importing this file loads the YAML parser and the rule checker, some 100 ms; whoever only needs the types imports those.
  */
-import { fromJson, type JsonValue } from "@bufbuild/protobuf";
+import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { closest } from "./resources/closest.ts";
 import { findConflicts } from "./resources/consistency.ts";
-import { readDocuments, type Tree } from "./resources/document.ts";
+import { type Documents, readDocuments, type Tree } from "./resources/document.ts";
 import {
   fullNameOf,
   groupResources,
@@ -23,7 +23,7 @@ import {
   schemaOf,
 } from "./resources/kinds.ts";
 import { compareProblems, compareText, type Place, type Problem, type ProblemId } from "./resources/problem.ts";
-import { type Breach, brokenRules, furtherBreaches, makeRules } from "./resources/rules.ts";
+import { type Breach, brokenRules, furtherBreaches, makeRules, type Rules } from "./resources/rules.ts";
 import { isShowable, shown } from "./resources/secrecy.ts";
 import { readShape, type Shape } from "./resources/shape.ts";
 
@@ -55,6 +55,7 @@ export interface Located {
   readonly resource: Resource;
   /** Its namespace and name, as they may be shown. */
   readonly name: string;
+  /** The file's path; empty if it came from none. */
   readonly file: string;
   /** Where a field such as `spec.targets[1].provider` stands, or if it is not there what would hold it. */
   placeOf(field: string): Place;
@@ -83,7 +84,14 @@ export interface ReadResources {
 
 /** Reads a set of files that together are the policy. Their order does not matter. Whoever reads often keeps `rules` and passes them in. */
 export function readResources(files: readonly PolicyFile[], rules = makeRules()): ReadResources {
-  const read = files.toSorted((a, b) => compareText(a.path, b.path)).map((file) => readYaml(file.text, file.path, rules));
+  return joinFiles(files.toSorted((a, b) => compareText(a.path, b.path)).map((file) => readYaml(file.text, file.path, rules)));
+}
+
+/**
+ * Puts together what several files hold, and looks whether all of it fits. `standing` is policy beside the files: what they hold too
+ * takes the place of what stands.
+ */
+export function joinFiles(read: readonly ReadFile[], standing: readonly Resource[] = []): ReadResources {
   const problems = read.flatMap((file) => file.problems);
   const found = new Map<string, Located>();
   for (const located of read.flatMap((file) => file.resources)) {
@@ -91,14 +99,18 @@ export function readResources(files: readonly PolicyFile[], rules = makeRules())
     const earlier = found.get(key);
     if (earlier === undefined) found.set(key, located);
     else {
-      const { line } = earlier.placeOf("");
-      const message = `The same kind and name stand in ${earlier.file}, line ${line}.`;
+      const message =
+        earlier.file === ""
+          ? "The same kind and name are given twice."
+          : `The same kind and name stand in ${earlier.file}, line ${earlier.placeOf("").line}.`;
       const breach = { field: "metadata.name", message, hint: "Remove one of the two, or give it another name or namespace." };
       problems.push(problemOf(located, { id: "policy/duplicate-resource", ...breach }));
     }
   }
-  const resources = groupResources([...found.values()].map(({ resource }) => resource));
   const broken = read.flatMap((file) => file.broken);
+  const given = new Set([...found.keys(), ...broken.map(({ resource }) => `${kindOf(resource)} ${fullNameOf(resource)}`)]);
+  const others = standing.filter((resource) => !given.has(`${kindOf(resource)} ${fullNameOf(resource)}`));
+  const resources = groupResources([...[...found.values()].map(({ resource }) => resource), ...others]);
   const whole = read.every((file) => file.whole);
   const locatedOf = new Map([...found.values(), ...broken].map((located) => [located.resource, located]));
   const spoiledOf = new Map(broken.map(({ resource, isSpoiled }) => [resource, isSpoiled]));
@@ -107,8 +119,8 @@ export function readResources(files: readonly PolicyFile[], rules = makeRules())
     broken.map(({ resource }) => resource),
     whole,
   )) {
-    const located = locatedOf.get(conflict.resource);
-    if (located === undefined) throw new Error("a conflict is about a resource of the set");
+    const { resource } = conflict;
+    const located = locatedOf.get(resource) ?? { resource, name: shownNameOf(resource), file: "", placeOf: nowhere };
     if (!spoiledOf.get(conflict.resource)?.(conflict.field)) problems.push(problemOf(located, conflict));
   }
   return {
@@ -123,16 +135,51 @@ export function readResources(files: readonly PolicyFile[], rules = makeRules())
 
 /** Reads one file, without a look at others: names that lead nowhere are not found out. */
 export function readYaml(text: string, file: string, rules = makeRules()): ReadFile {
-  const { documents, flaws, placeOf } = readDocuments(text);
+  return readParsed(readDocuments(text), file, rules);
+}
+
+/** Holds a resource that did not come as text against the same rules as text. Whether it has fields that this build does not know is not looked at. */
+export function readMessage(resource: Resource, rules = makeRules()): ReadFile {
+  const kind = kindOf(resource);
+  let json: JsonValue;
+  try {
+    json = toJson(schemaOf(kind), resource);
+  } catch {
+    const message = "A time or duration is outside of what can be written, or a text is not Unicode.";
+    const name = shownNameOf(resource);
+    const problem: Problem = { id: "policy/bad-text", severity: "error", kind, name, field: "", message, hint: "Send valid values." };
+    return { resources: [], problems: [problem], broken: [], whole: false };
+  }
+  return readParsed({ documents: [{ root: treeOf(json), flawed: false }], flaws: [], placeOf: nowhere }, "", rules);
+}
+
+/** Proto JSON as the tree that reading it as text would make, without places. */
+function treeOf(json: JsonValue): Tree {
+  const at = 0;
+  if (json === null) return { is: "nothing", at };
+  if (Array.isArray(json)) return { is: "list", at, items: json.map(treeOf) };
+  switch (typeof json) {
+    case "string":
+      return { is: "text", at, value: json };
+    case "boolean":
+      return { is: "truth", at, value: json };
+    case "number":
+      return Number.isInteger(json) ? { is: "whole", at, value: BigInt(json) } : { is: "fraction", at, value: json };
+    default:
+      return { is: "mapping", at, entries: Object.entries(json).map(([key, value]) => ({ key, keyAt: at, value: treeOf(value) })) };
+  }
+}
+
+function readParsed({ documents, flaws, placeOf }: Documents, file: string, rules: Rules): ReadFile {
   const resources: Located[] = [];
   const broken: ReadFile["broken"][number][] = [];
   const problems: Problem[] = flaws.map(({ id, at, message, hint }) => {
-    return { id, severity: "error", kind: "", name: "", field: "", message, hint, file, ...placeOf(at) };
+    return { id, severity: "error", kind: "", name: "", field: "", message, hint, ...placed(file, placeOf(at)) };
   });
   let whole = flaws.length === 0;
   for (const { root, flawed } of documents) {
     const kind = readKind(root, (id, at, field, message, hint) => {
-      problems.push({ id, severity: "error", kind: "", name: "", field, message, hint, file, ...placeOf(at) });
+      problems.push({ id, severity: "error", kind: "", name: "", field, message, hint, ...placed(file, placeOf(at)) });
     });
     if (kind === undefined) {
       whole = false;
@@ -146,7 +193,7 @@ export function readYaml(text: string, file: string, rules = makeRules()): ReadF
     const placeOfField = (field: string): Place => placeOf(offsetOf(shape, field));
     const problem = (breach: Breach, place: Place): Problem => {
       const { id, field, message, hint } = breach;
-      return { id, severity: "error", kind, name, field, message, hint, file, ...place };
+      return { id, severity: "error", kind, name, field, message, hint, ...placed(file, place) };
     };
     const found = shape.misfits.map((misfit) => problem(misfit, placeOf(misfit.at)));
     for (const breach of [
@@ -239,9 +286,18 @@ function problemOf(located: Located, breach: Breach): Problem {
     field,
     message,
     hint,
-    file,
-    ...located.placeOf(field),
+    ...placed(file, located.placeOf(field)),
   };
+}
+
+/** The place of a problem, for what came from a file. */
+function placed(file: string, place: Place): Pick<Problem, "file" | "line" | "column"> {
+  return file === "" ? {} : { file, ...place };
+}
+
+/** The place of what came from no text. */
+function nowhere(): Place {
+  return { line: 0, column: 0 };
 }
 
 function atMost(problems: readonly Problem[], file: string): Problem[] {
