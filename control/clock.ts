@@ -7,3 +7,8 @@ export interface Clock {
   /** Calls `then` after `delayMs`; the function returned takes that back. */
   after(delayMs: number, then: () => void): () => void;
 }
+
+/** A moment in milliseconds since 1970 as text, such as 2026-11-22T08:30:00.000Z. */
+export function isoTime(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}

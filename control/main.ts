@@ -1,13 +1,190 @@
 /** Builds one control: every part is made here and handed what it needs. Nothing is decided here. */
+import { readFileSync } from "node:fs";
+import { chmod, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { PolicyService } from "../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
+import { makeRules } from "../proto/resources/rules.ts";
 import type { Clock } from "./clock.ts";
+import { authenticate } from "./serve/caller.ts";
+import { createControlListener, messageBytesMax, type TlsIdentity } from "./serve/listener.ts";
+import { openLog, watchRequests } from "./serve/log.ts";
+import { createOps } from "./serve/ops.ts";
+import { createPolicyService, type PolicyHooks } from "./serve/policyService.ts";
+import { openTokens } from "./serve/tokens.ts";
+import type { ControlSettings } from "./settings.ts";
 import { openMemory } from "./store/memory.ts";
 import { openSqlite } from "./store/sqlite.ts";
 import type { PolicyStore } from "./store/store.ts";
 
-/** Where policy is kept. */
-export type StoreSetting = { readonly in: "memory" } | { readonly in: "sqlite"; readonly path: string };
+/** What a control may be given beside its settings. */
+export interface ControlParts {
+  /** This build's version, for metrics and the log. */
+  readonly version: string;
+  readonly clock: Clock;
+  /** That many unguessable bytes. */
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** Where log lines go. */
+  readonly log: { write(line: string): void };
+}
 
-/** Opens the store that is set. */
-export async function openStore(setting: StoreSetting, clock: Clock): Promise<PolicyStore> {
-  return setting.in === "memory" ? openMemory() : openSqlite(setting.path, { clock });
+/** A running control. */
+export interface Control {
+  /** The port of the services, or 0 without TCP. */
+  readonly port: number;
+  /** The port of operations, or 0 without. */
+  readonly opsPort: number;
+  /** Whether the services are behind TLS. */
+  readonly secure: boolean;
+  /** The token for this machine alone, if one was asked for. It is kept nowhere. */
+  readonly localToken: string | undefined;
+  readonly store: PolicyStore;
+  /** Sends sidecars elsewhere, lets what runs end within the grace of the settings, and stops. */
+  drain(): Promise<void>;
+  /** Stops at once. */
+  close(): Promise<void>;
+}
+
+/** The file of the data folder that holds the tokens' hashes. */
+export function tokensPath(dataFolder: string): string {
+  return join(dataFolder, "tokens.json");
+}
+
+/** Starts a control. Throws if something cannot be opened or listened on; then everything that was opened is closed again. */
+export async function startControl(settings: ControlSettings, parts: ControlParts): Promise<Control> {
+  const { clock, version } = parts;
+  const log = openLog(settings.logLevel, parts.log, clock);
+  const warn = (message: string, error: unknown): void =>
+    log.warn({ cause: error instanceof Error ? error.message : String(error) }, message);
+  const tls = tlsOf(settings);
+  await mkdir(settings.dataFolder, { recursive: true, mode: 0o700 });
+  // Made earlier, perhaps by hand: what is in it must not be readable by others.
+  await chmod(settings.dataFolder, 0o700);
+
+  const store = await openStore(settings, clock);
+  const localToken = settings.localToken ? `opt_${Buffer.from(parts.randomBytes(32)).toString("base64url")}` : undefined;
+  const metrics = makeMetrics(version);
+  let draining = false;
+  let storeFailure: string | undefined;
+
+  const hooks: PolicyHooks = { beforeCommit: async () => [], committed: () => "" };
+  const policyService = createPolicyService({
+    store,
+    rules: makeRules(),
+    clock,
+    hooks,
+    recorded: (record) => {
+      metrics.changes.inc({ action: record.action });
+      log.info({ ...record }, "Policy was changed.");
+    },
+  });
+  const listener = createControlListener({
+    routes: (router) => {
+      router.service(PolicyService, policyService, { readMaxBytes: messageBytesMax });
+    },
+    interceptors: [
+      watchRequests(log, (service, method, code) => metrics.requests.inc({ service, method, code })),
+      authenticate(openTokens(tokensPath(settings.dataFolder), clock, localToken), clock),
+    ],
+    tls,
+    corsOrigins: settings.corsOrigins,
+    clock,
+    warn,
+  });
+  const ops = createOps({
+    notReady: () => (draining ? "stopping" : storeFailure),
+    metrics: () => metrics.registry.metrics(),
+    warn,
+  });
+  const first = await store.read();
+  metrics.revision.set(first.revision);
+  const unwatch = store.watch(
+    first.revision,
+    ({ revision }) => {
+      storeFailure = undefined;
+      metrics.revision.set(revision);
+    },
+    (reason) => {
+      if (storeFailure !== reason) log.warn({ cause: reason }, "The store cannot be followed for now.");
+      storeFailure = reason;
+    },
+  );
+
+  let stopping: Promise<void> | undefined;
+  function stop(graceMs: number): Promise<void> {
+    draining = true;
+    const closed = listener.close(graceMs);
+    stopping ??= (async () => {
+      await closed;
+      await ops.close();
+      unwatch();
+      await store.close();
+      log.info({}, "Control has stopped.");
+    })();
+    return stopping;
+  }
+
+  try {
+    const port = settings.listen === null ? 0 : await listener.listen(settings.listen.host, settings.listen.port);
+    if (settings.socketPath !== null) await listener.listenUnix(settings.socketPath);
+    const opsPort = settings.ops === null ? 0 : await ops.listen(settings.ops.host, settings.ops.port);
+    log.info({ version, port, ops: opsPort, store: settings.store?.in ?? "sqlite", revision: first.revision }, "Control has started.");
+    const drain = (): Promise<void> => stop(settings.drainGraceMs);
+    return { port, opsPort, secure: tls !== undefined, localToken, store, drain, close: () => stop(0) };
+  } catch (error) {
+    await stop(0);
+    throw error;
+  }
+}
+
+function openStore({ store, dataFolder }: ControlSettings, clock: Clock): Promise<PolicyStore> {
+  switch (store?.in) {
+    case "memory":
+      return Promise.resolve(openMemory());
+    default:
+      return openSqlite(store?.path ?? join(dataFolder, "policy.sqlite"), { clock });
+  }
+}
+
+/** What the services are served with. In the clear only where nobody else can listen, or where it is asked for. */
+function tlsOf({ tls, listen, plaintext }: ControlSettings): TlsIdentity | undefined {
+  if (tls !== null) {
+    const [certificate, key] = [readFileSync(tls.certificatePath, "utf8"), readFileSync(tls.keyPath, "utf8")];
+    return { certificate, key, clientAuthorities: [] };
+  }
+  if (plaintext || listen === null || isLoopback(listen.host)) return undefined;
+  throw new Error(
+    `${listen.host} can be reached from other machines, and there is no certificate: give one, or say that plain text is meant`,
+  );
+}
+
+/** Whether only this machine can reach a host. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function makeMetrics(version: string) {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry, prefix: "outrigger_control_" });
+  new Gauge({ name: "outrigger_control_build_info", help: "1, with the version of this build.", labelNames: ["version"], registers }).set(
+    { version },
+    1,
+  );
+  return {
+    registry,
+    requests: new Counter({
+      name: "outrigger_control_requests_total",
+      help: "Requests to control's services, by how they ended.",
+      labelNames: ["service", "method", "code"],
+      registers,
+    }),
+    changes: new Counter({
+      name: "outrigger_control_policy_changes_total",
+      help: "Changes of policy that were made through the service.",
+      labelNames: ["action"],
+      registers,
+    }),
+    revision: new Gauge({ name: "outrigger_control_revision", help: "The newest revision of the store.", registers }),
+  };
 }

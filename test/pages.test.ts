@@ -94,7 +94,7 @@ describe("the page of the command", () => {
 
   test("has every command", async () => {
     const { stdout } = await runCommand(["--help"]);
-    const names = [...(stdout.split("Commands:")[1] ?? "").matchAll(/^ {2}(\w+)/gm)]
+    const names = [...(stdout.split("Commands:")[1] ?? "").matchAll(/^ {2}([\w-]+)/gm)]
       .map(([, name = ""]) => name)
       .filter((name) => name !== "help");
     expect([...sections.keys()].toSorted()).toEqual(names.toSorted());

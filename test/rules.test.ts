@@ -45,7 +45,7 @@ const isMain = (path: string): boolean => path.endsWith("/main.ts");
 const buildSteps = new Set(["proto/dependencies.ts"]);
 
 /** Where time, chance and the state of the process come from; everything else is given them. */
-const lenders = new Set(["sidecar/io/clock.ts", "sidecar/io/random.ts", "sidecar/io/load.ts"]);
+const lenders = new Set(["control/clock.ts", "sidecar/io/clock.ts", "sidecar/io/random.ts", "sidecar/io/load.ts"]);
 
 /** Who may not import whom: `from` and `to` are tested against paths, packages and `node:` modules. */
 function forbid(from: (path: string) => boolean, to: (imported: Import, path: string) => boolean): (house: House) => string[] {
@@ -247,11 +247,11 @@ const rules: readonly Rule[] = [
     plants: [{ files: { "sidecar/policy/x.ts": 'import { Pool } from "undici";' }, caught: "sidecar/policy/x.ts" }],
   },
   {
-    says: "only doors and the demo provider speak HTTP as a server: connect-node, node:http, node:http2, node:net, node:tls",
-    reason: "what is sent to callers is decided in one place; the demo provider is a server of its own",
+    says: "only doors, control's services and the demo provider speak HTTP as a server: connect-node, node:http, node:http2, node:net, node:tls",
+    reason: "what is sent to callers is decided in one place; control and the demo provider are servers of their own",
     check: reserve(
       ["@connectrpc/connect-node", "node:http", "node:http2", "node:https", "node:net", "node:tls", "node:dgram"],
-      (path) => /^(sidecar\/doors|control\/demo|control\/cli)\//.test(path) || isTest(path),
+      (path) => /^(sidecar\/doors|control\/demo|control\/serve|control\/cli)\//.test(path) || isTest(path),
     ),
     plants: [
       { files: { "sidecar/filters/x.ts": 'import type { Server } from "node:http2";' }, caught: "sidecar/filters/x.ts" },

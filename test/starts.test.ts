@@ -9,7 +9,8 @@ const root = join(import.meta.dirname, "..");
 /** How each program is started so that it comes to its end, and what it then has written. */
 const programs: Readonly<Record<string, { readonly words: readonly string[]; readonly writes: RegExp }>> = {
   "control/cli/main.ts": { words: ["--version"], writes: /^\d+\.\d+\.\d+\n$/ },
-  // It builds a sidecar for whoever asks; by itself it does nothing.
+  // These build a control or a sidecar for whoever asks; by themselves they do nothing.
+  "control/main.ts": { words: [], writes: /^$/ },
   "sidecar/main.ts": { words: [], writes: /^$/ },
 };
 
@@ -33,7 +34,7 @@ test("a sidecar that is started and closed leaves nothing that keeps the process
     import { startSidecar } from ${JSON.stringify(join(root, "sidecar/main.ts"))};
     import { sidecarSettings } from ${JSON.stringify(join(root, "sidecar/settings.ts"))};
     const settings = sidecarSettings({ listen: { host: "127.0.0.1", port: 0 }, ops: { host: "127.0.0.1", port: 0 }, logLevel: "silent" });
-    const resources = { providers: [], routes: [], consumers: [], priceBooks: [] };
+    const resources = { providers: [], routes: [], consumers: [], priceBooks: [], grants: [] };
     const source = { subscribe: (offer) => (offer({ resources, problems: [], root: "0" }), () => undefined) };
     const sidecar = await startSidecar(settings, source, { version: "0", environment: {} });
     const response = await fetch("http://127.0.0.1:" + sidecar.port + "/v1/models");

@@ -1,6 +1,7 @@
 /** The words of the command line: which commands there are, what they take, and what they end with. Loads only what is asked for. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { GivenSettings } from "../../sidecar/settings.ts";
+import { addControlWords } from "./controlWords.ts";
 import { type OutputFormat, openTerminal, type Terminal } from "./terminal.ts";
 import { ExitCode, Failure, type World } from "./world.ts";
 
@@ -132,6 +133,7 @@ function commands(world: World, finish: (code: number) => void): Command {
       const { hashKey } = await import("./commands/keys.ts");
       finish(await hashKey(world, terminal()));
     });
+  addControlWords(program, world, terminal, finish);
   return program;
 }
 

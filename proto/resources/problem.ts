@@ -41,6 +41,8 @@ export type ProblemId =
   | "policy/secret-unavailable"
   // What a sidecar cannot make a policy of.
   | "policy/not-compiled"
+  // What a change does beside what it says.
+  | "policy/other-owner"
   // What a sidecar of this build has never heard of.
   | "policy/not-understood"
   // What no build has.

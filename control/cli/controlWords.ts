@@ -1,0 +1,176 @@
+/** The words of the commands that run a control or ask one. */
+import { join } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Terminal } from "./terminal.ts";
+import type { World } from "./world.ts";
+
+/** Adds them. `finish` takes what a command ends with. */
+export function addControlWords(program: Command, world: World, terminal: () => Terminal, finish: (code: number) => void): void {
+  addData(program.command("control"), world)
+    .description("run the service that holds policy and hands every sidecar what it may use")
+    .addOption(new Option("--store <store>", "where policy is kept: memory or sqlite:FILE").env("OUTRIGGER_STORE"))
+    .addOption(new Option("--host <address>", "the address to listen on").default("127.0.0.1").env("OUTRIGGER_CONTROL_HOST"))
+    .addOption(port("--port <port>", "the port of all services; 0 takes any free one", 7411).env("OUTRIGGER_CONTROL_PORT"))
+    .addOption(port("--ops-port <port>", "the port of health and metrics; 0 takes any free one", 7413).env("OUTRIGGER_CONTROL_OPS_PORT"))
+    .addOption(new Option("--socket <path>", "a Unix socket with the same services").env("OUTRIGGER_CONTROL_SOCKET"))
+    .addOption(new Option("--no-listen", "no TCP port for the services"))
+    .addOption(new Option("--no-ops", "no port for operations"))
+    .addOption(new Option("--tls-cert <file>", "a certificate in PEM").env("OUTRIGGER_CONTROL_TLS_CERT"))
+    .addOption(new Option("--tls-key <file>", "the certificate's key in PEM").env("OUTRIGGER_CONTROL_TLS_KEY"))
+    .addOption(new Option("--plaintext", "serve without TLS beyond this machine too").default(false).env("OUTRIGGER_CONTROL_PLAINTEXT"))
+    .addOption(new Option("--cors-origin <origin...>", "web origins whose pages may call").env("OUTRIGGER_CONTROL_CORS_ORIGIN"))
+    .addOption(new Option("--local-token", "make a token for this machine even if there are others").default(false))
+    .addOption(
+      new Option("--log-level <level>", "from when on log lines are written")
+        .choices(["debug", "info", "warn", "error", "silent"])
+        .default("info")
+        .env("OUTRIGGER_LOG_LEVEL"),
+    )
+    .addOption(new Option("--drain-grace <seconds>", "how long sidecars may take to leave once it stops").argParser((text) => whole(text)))
+    .action(async (options) => {
+      const { control } = await import("./commands/control.ts");
+      const origins: readonly string[] | undefined =
+        typeof options.corsOrigin === "string"
+          ? options.corsOrigin.split(/[\s,]+/).filter((one: string) => one !== "")
+          : options.corsOrigin;
+      finish(
+        await control(world, terminal(), {
+          store: options.store,
+          settings: {
+            dataFolder: options.data,
+            listen: options.listen ? { host: options.host, port: options.port } : null,
+            ops: options.ops ? { host: "127.0.0.1", port: options.opsPort } : null,
+            socketPath: options.socket ?? null,
+            tls: tlsOf(options.tlsCert, options.tlsKey),
+            plaintext: options.plaintext,
+            localToken: options.localToken,
+            logLevel: options.logLevel,
+            ...(origins === undefined ? {} : { corsOrigins: [...origins] }),
+            ...(options.drainGrace === undefined ? {} : { drainGraceMs: options.drainGrace * 1000 }),
+          },
+        }),
+      );
+    });
+
+  addControl(program.command("apply"))
+    .description("make policy from files and folders hold, all of it or nothing")
+    .requiredOption("-f, --file <path...>", "files and folders with policy")
+    .option("--owner <name>", "whose resources these are, such as a repository", "")
+    .option("--prune", "remove what the owner has and the files leave out", false)
+    .option("--dry-run", "plan and check, and change nothing", false)
+    .addOption(new Option("--staged", "a few sidecars first, each stage watched, and back by itself if it does harm").default(false))
+    .addOption(new Option("--at-once", "all sidecars at once, after the dry run").default(false).conflicts("staged"))
+    .option("--reason <text>", "why, for the record", "")
+    .action(async ({ file, ...options }) => {
+      const { apply } = await import("./commands/apply.ts");
+      finish(await apply(world, terminal(), { ...options, files: file }));
+    });
+
+  addControl(program.command("diff"))
+    .description("say what applying files and folders would change; ends with 3 if that is anything")
+    .requiredOption("-f, --file <path...>", "files and folders with policy")
+    .option("--owner <name>", "whose resources these are", "")
+    .option("--prune", "count what the owner has and the files leave out as a difference", false)
+    .action(async ({ file, ...options }) => {
+      const { diff } = await import("./commands/apply.ts");
+      finish(await diff(world, terminal(), { ...options, files: file }));
+    });
+
+  addControl(program.command("dump"))
+    .description("print the policy that holds, as files for `outrigger apply`")
+    .option("--kind <kind>", "resources of this kind", "")
+    .option("--namespace <name>", "resources of this namespace", "")
+    .option("--owner <name>", "resources of this owner", "")
+    .action(async (options) => {
+      const { dump } = await import("./commands/dump.ts");
+      finish(await dump(world, terminal(), options));
+    });
+
+  addControl(program.command("revisions"))
+    .description("say who changed policy, when and why")
+    .option("--limit <count>", "how many, the newest first", (text) => whole(text, 1, 1000), 20)
+    .action(async (options) => {
+      const { revisions } = await import("./commands/revisions.ts");
+      finish(await revisions(world, terminal(), options));
+    });
+
+  addControl(program.command("rollback"))
+    .description("make the policy of an earlier revision hold again; without one, of the revision before the newest")
+    .argument("[revision]", "which", (text) => whole(text, 1))
+    .option("--dry-run", "plan and check, and change nothing", false)
+    .option("--reason <text>", "why, for the record", "")
+    .action(async (revision, options) => {
+      const { rollback } = await import("./commands/revisions.ts");
+      finish(await rollback(world, terminal(), { ...options, revision }));
+    });
+
+  const token = program.command("token").description("make, list and revoke tokens of people and pipelines, in control's data folder");
+  addData(token.command("create"), world)
+    .description("make a token")
+    .argument("<name>", "who or what it is for; stands in the record of changes")
+    .addOption(new Option("--role <role>", "readers read and plan, editors change").choices(["reader", "editor"]).default("reader"))
+    .addOption(
+      new Option("--expires <time>", "how long it is good, such as 90d, 12h or never").default(lifetime("90d"), "90d").argParser(lifetime),
+    )
+    .action(async (name, options) => {
+      const { createToken } = await import("./commands/token.ts");
+      const { data: dataFolder, role, expires } = options;
+      finish(await createToken(world, terminal(), { dataFolder, name, role, lifetimeMs: expires === "never" ? null : expires }));
+    });
+  addData(token.command("list"), world)
+    .description("list tokens")
+    .action(async ({ data }) => {
+      const { listTokens } = await import("./commands/token.ts");
+      finish(await listTokens(world, terminal(), data));
+    });
+  addData(token.command("revoke"), world)
+    .description("take a token back")
+    .argument("<name>", "which")
+    .action(async (name, { data }) => {
+      const { revokeToken } = await import("./commands/token.ts");
+      finish(await revokeToken(world, terminal(), data, name));
+    });
+}
+
+/** The options of commands that ask a control. */
+function addControl(command: Command): Command {
+  return command
+    .addOption(new Option("--control <address>", "where control is").default("127.0.0.1:7411").env("OUTRIGGER_CONTROL"))
+    .addOption(new Option("--control-ca <file>", "the authority of control's certificate, in PEM").env("OUTRIGGER_CONTROL_CA"));
+}
+
+/** The option of commands that use control's data folder. */
+function addData(command: Command, { environment }: World): Command {
+  // A place of the user's own and not the folder one happens to be in: the next command must find the same keys and tokens.
+  const state = environment.XDG_STATE_HOME ?? join(environment.HOME ?? ".", ".local/state");
+  return command.addOption(
+    new Option("--data <folder>", "the folder with control's keys and tokens")
+      .default(join(state, "outrigger/control"))
+      .env("OUTRIGGER_DATA"),
+  );
+}
+
+function tlsOf(certificatePath: string | undefined, keyPath: string | undefined) {
+  if (certificatePath === undefined && keyPath === undefined) return null;
+  if (certificatePath !== undefined && keyPath !== undefined) return { certificatePath, keyPath };
+  throw new InvalidArgumentError("--tls-cert and --tls-key go together.");
+}
+
+/** A time such as 90d, 12h, 30m or 45s in milliseconds, or `never`. */
+function lifetime(text: string): number | "never" {
+  if (text === "never") return text;
+  const [, amount, unit] = /^([1-9]\d{0,6})(s|m|h|d)$/.exec(text) ?? [];
+  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit ?? ""];
+  if (amount === undefined || unitMs === undefined) throw new InvalidArgumentError("Expected a time such as 90d, 12h, 30m or never.");
+  return Number(amount) * unitMs;
+}
+
+function port(flags: string, description: string, fallback: number): Option {
+  return new Option(flags, description).default(fallback).argParser((text) => whole(text, 0, 65_535));
+}
+
+function whole(text: string, min = 0, max: number = Number.MAX_SAFE_INTEGER): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw new InvalidArgumentError(`Expected a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}.`);
+}

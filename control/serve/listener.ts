@@ -1,0 +1,273 @@
+/**
+ * Control's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2, with or without TLS. Connect's own stack serves all of it:
+ * nothing here is on any call's way to a model.
+ */
+import { lstatSync, rmSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import { createServer as createHttp1Server, type Server as Http1Server, type IncomingMessage } from "node:http";
+import {
+  createServer as createHttp2Server,
+  createSecureServer,
+  type Http2SecureServer,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
+import { connect, type Server, type Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import {
+  type ConnectRouter,
+  type ContextKey,
+  cors as connectCors,
+  createContextKey,
+  createContextValues,
+  type Interceptor,
+} from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import type { Clock } from "../clock.ts";
+
+/** Where a request came from. */
+export interface Peer {
+  /** The address, or empty for a Unix socket and for calls inside one process. */
+  readonly address: string;
+  /** The certificate that the peer showed and whose chain leads to one of the listener's client authorities, in DER. */
+  certificate(): Uint8Array | undefined;
+}
+
+/** Where a request came from, for handlers and interceptors. */
+export const peerKey: ContextKey<Peer> = createContextKey<Peer>({ address: "", certificate: () => undefined });
+
+/** A certificate and its key, and whose certificates of clients are believed; all in PEM. */
+export interface TlsIdentity {
+  readonly certificate: string;
+  readonly key: string;
+  /** Authorities whose clients' certificates count; without any, none is asked for. */
+  readonly clientAuthorities: readonly string[];
+}
+
+/** What a listener serves. */
+export interface ListenerOptions {
+  /** Registers the services. */
+  readonly routes: (router: ConnectRouter) => void;
+  /** Seen by every request, the first one first. */
+  readonly interceptors: readonly Interceptor[];
+  /** Undefined serves in the clear. */
+  readonly tls: TlsIdentity | undefined;
+  /** Web origins whose pages may call. */
+  readonly corsOrigins: readonly string[];
+  readonly clock: Pick<Clock, "after">;
+  /** Hears of connections that fail. */
+  readonly warn: (message: string, error: unknown) => void;
+}
+
+/** A port that is served. */
+export interface ControlListener {
+  /** Listens; port 0 takes a free one. Resolves to the port. */
+  listen(host: string, port: number): Promise<number>;
+  /** Listens on a Unix socket; one that a dead process left is replaced. */
+  listenUnix(path: string): Promise<void>;
+  /** Takes no more connections, lets what runs end for `graceMs`, then cuts it. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** The most bytes of one message, unless a service says otherwise: 10,000 resources in one change. */
+export const messageBytesMax = 16 * 1024 * 1024;
+/** From the first byte until the head of a request is there; a sidecar's is a few hundred bytes. */
+const headMs = 10_000;
+/** For the body of an HTTP/1.1 request: 16 MiB over a slow line. Long polls answer later than that, and are not meant by it. */
+const bodyMs = 120_000;
+/** Connections at one time: 10,000 sidecars, and as many again while they move between replicas. */
+const connectionsMax = 20_000;
+/** Calls at one time on one connection: what one sidecar or one console has open. */
+const streamsMax = 1_000;
+/** From a connection to its first byte. */
+const prefaceMs = 5_000;
+/** Seconds for which browsers remember a preflight: two hours, the longest that they do. */
+const preflightSeconds = 7_200;
+/** The first bytes of HTTP/2 (RFC 9113, section 3.4); no request of HTTP/1.1 begins so. */
+const preface = Buffer.from("PRI * HTTP/2.0");
+
+/** Makes a listener that listens nowhere yet. */
+export function createControlListener(options: ListenerOptions): ControlListener {
+  const adapter = connectNodeAdapter({
+    routes: options.routes,
+    interceptors: [...options.interceptors],
+    readMaxBytes: messageBytesMax,
+    jsonOptions: { ignoreUnknownFields: false },
+    contextValues: (request) => createContextValues().set(peerKey, peerOf(request)),
+  });
+  const origins = new Set(options.corsOrigins.map((origin) => new URL(origin).origin));
+  const take = (request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse): void => {
+    if (greetPage(origins, request, response)) return;
+    // Both are served by one adapter, which declares them as one union.
+    adapter(request as IncomingMessage, response as ServerResponse);
+  };
+  const servers: Server[] = [];
+  const sockets = new Set<Socket>();
+  const sessions = new Set<ServerHttp2Session>();
+  const http1 = new Set<Http1Server>();
+
+  function track<One extends Http2Server | Http2SecureServer>(server: One): One {
+    server.on("session", (session) => {
+      sessions.add(session);
+      session.on("close", () => sessions.delete(session));
+      // Node answers nonsense and closes; without a listener the error would be thrown.
+      session.on("error", () => undefined);
+    });
+    server.on("sessionError", () => undefined);
+    return server;
+  }
+
+  function trackSockets(server: Server): Server {
+    server.maxConnections = connectionsMax;
+    server.on("connection", (socket: Socket) => {
+      sockets.add(socket);
+      socket.on("close", () => sockets.delete(socket));
+      socket.on("error", () => socket.destroy());
+    });
+    servers.push(server);
+    return server;
+  }
+
+  function makeServer(): Server {
+    const settings = { maxConcurrentStreams: streamsMax };
+    if (options.tls !== undefined) {
+      const { certificate, key, clientAuthorities } = options.tls;
+      const ask = clientAuthorities.length > 0;
+      const server = track(
+        createSecureServer(
+          {
+            cert: certificate,
+            key,
+            allowHTTP1: true,
+            minVersion: "TLSv1.2",
+            handshakeTimeout: headMs,
+            settings,
+            // Nobody is refused here: callers without a certificate show a token instead, and each service looks at what it needs.
+            ...(ask ? { requestCert: true, rejectUnauthorized: false, ca: [...clientAuthorities] } : {}),
+          },
+          take,
+        ),
+      );
+      server.on("tlsClientError", (error) => options.warn("A TLS handshake failed.", error));
+      return trackSockets(server as unknown as Server);
+    }
+    const plain1 = createHttp1Server({ headersTimeout: headMs, requestTimeout: bodyMs, keepAliveTimeout: 75_000 }, take);
+    http1.add(plain1);
+    const plain2 = track(createHttp2Server({ settings }, take));
+    // The HTTP/1.1 server listens, because Node keeps time limits only for what comes to a listening server.
+    const [serve] = plain1.listeners("connection");
+    if (serve === undefined) throw new Error("an HTTP server always listens for connections");
+    plain1.removeAllListeners("connection");
+    plain1.on("connection", (socket: Socket) => {
+      const stopWaiting = options.clock.after(prefaceMs, () => socket.destroy());
+      socket.on("close", stopWaiting);
+      socket.once("data", (first) => {
+        stopWaiting();
+        socket.pause();
+        socket.unshift(first);
+        // The first bytes come in one piece from every client there is; three tell the two apart.
+        const isHttp2 = Buffer.from(first).subarray(0, preface.length).equals(preface.subarray(0, first.length));
+        if (isHttp2) plain2.emit("connection", socket);
+        else serve.call(plain1, socket);
+        socket.resume();
+      });
+    });
+    return trackSockets(plain1);
+  }
+
+  async function open(where: { host: string; port: number } | { path: string }): Promise<Server> {
+    const server = makeServer();
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(where, () => {
+        server.off("error", reject);
+        // A connection that cannot be taken, for want of descriptors say, must not end the process.
+        server.on("error", (error) => options.warn("A connection could not be taken.", error));
+        resolve();
+      });
+    });
+    return server;
+  }
+
+  return {
+    async listen(host, port) {
+      const address = (await open({ host, port })).address();
+      if (address === null || typeof address === "string") throw new Error(`${host}:${port} is no TCP address`);
+      return address.port;
+    },
+
+    async listenUnix(path) {
+      try {
+        await open({ path });
+      } catch (error) {
+        if (!(error instanceof Error && "code" in error && error.code === "EADDRINUSE")) throw error;
+        if (!lstatSync(path).isSocket() || (await somebodyAnswers(path))) throw error;
+        rmSync(path);
+        await open({ path });
+      }
+    },
+
+    async close(graceMs) {
+      const closed = servers.map((server) => new Promise<void>((done) => server.close(() => done())));
+      for (const session of sessions) session.close();
+      for (const server of http1) server.closeIdleConnections();
+      const cancel = options.clock.after(graceMs, () => {
+        for (const socket of sockets) socket.destroy();
+      });
+      await Promise.all(closed);
+      cancel();
+    },
+  };
+}
+
+/** Sets what pages of allowed origins need, and answers their preflights; true if it answered. No cookie is ever looked at. */
+function greetPage(
+  origins: ReadonlySet<string>,
+  request: IncomingMessage | Http2ServerRequest,
+  response: ServerResponse | Http2ServerResponse,
+): boolean {
+  const { origin } = request.headers;
+  if (origin === undefined) return false;
+  const may = origins.has(origin);
+  response.setHeader("vary", "origin");
+  if (may) {
+    response.setHeader("access-control-allow-origin", origin);
+    response.setHeader("access-control-expose-headers", connectCors.exposedHeaders.join(", "));
+  }
+  if (request.method !== "OPTIONS" || request.headers["access-control-request-method"] === undefined) return false;
+  if (may) {
+    response.setHeader("access-control-allow-methods", connectCors.allowedMethods.join(", "));
+    response.setHeader("access-control-allow-headers", [...connectCors.allowedHeaders, "authorization"].join(", "));
+    response.setHeader("access-control-max-age", String(preflightSeconds));
+  }
+  response.statusCode = 204;
+  response.end();
+  return true;
+}
+
+function peerOf(request: IncomingMessage | Http2ServerRequest): Peer {
+  const { socket } = request;
+  return {
+    address: socket.remoteAddress ?? "",
+    certificate() {
+      // Of HTTP/2 this is a stand-in for the socket that has all of its methods for reading.
+      const tls = socket as Partial<TLSSocket>;
+      if (tls.authorized !== true || typeof tls.getPeerCertificate !== "function") return undefined;
+      const { raw } = tls.getPeerCertificate();
+      return raw instanceof Uint8Array ? new Uint8Array(raw) : undefined;
+    },
+  };
+}
+
+function somebodyAnswers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(path);
+    socket.on("connect", () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.on("error", () => done(false));
+  });
+}

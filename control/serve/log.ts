@@ -1,0 +1,73 @@
+/** Control's log: one line of JSON for each thing that happened, and never a secret or the content of a resource. */
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { type Logger, pino } from "pino";
+import { type Clock, isoTime } from "../clock.ts";
+import { controlFault, controlFaultName } from "./fault.ts";
+import { peerKey } from "./listener.ts";
+
+/** From when on lines are written. */
+export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+
+/** Opens the log. `write` takes whole lines. */
+export function openLog(level: LogLevel, lines: { write(line: string): void }, clock: Pick<Clock, "wallMs">): Logger {
+  return pino(
+    {
+      level,
+      messageKey: "message",
+      base: null,
+      formatters: { level: (label) => ({ severity: label }) },
+      timestamp: () => `,"time":"${isoTime(clock.wallMs())}"`,
+    },
+    lines,
+  );
+}
+
+/** What requests are counted by. */
+export type CountRequest = (service: string, method: string, code: string) => void;
+
+/**
+ * Counts every request, logs those that failed here, and lets nothing out that is no fault: callers hear that it failed, and the log has
+ * the cause.
+ */
+export function watchRequests(log: Logger, count: CountRequest): Interceptor {
+  return (next) => async (request) => {
+    const { service, method } = request;
+    const name = { service: service.typeName, method: method.name };
+    const failed = (error: unknown): ConnectError => {
+      const fault = faultOf(error);
+      count(name.service, name.method, Code[fault.code]);
+      const reason = controlFaultName(fault);
+      const facts = { ...name, code: Code[fault.code], reason, peer: request.contextValues.get(peerKey).address };
+      if (fault.cause !== undefined)
+        log.error({ ...facts, cause: fault.cause instanceof Error ? fault.cause.stack : String(fault.cause) }, "A request failed here.");
+      // One line for each bad token, and none for those beyond the limit: nobody fills the log from outside.
+      else if (fault.code === Code.Unauthenticated || fault.code === Code.PermissionDenied) log.warn(facts, "A request was refused.");
+      else log.debug(facts, "A request was refused.");
+      return fault;
+    };
+    try {
+      const response = await next(request);
+      if (!response.stream) {
+        count(name.service, name.method, "OK");
+        return response;
+      }
+      return { ...response, message: watched(response.message, failed, () => count(name.service, name.method, "OK")) };
+    } catch (error) {
+      throw failed(error);
+    }
+  };
+}
+
+async function* watched<Message>(messages: AsyncIterable<Message>, failed: (error: unknown) => ConnectError, ended: () => void) {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw failed(error);
+  }
+  ended();
+}
+
+function faultOf(error: unknown): ConnectError {
+  if (error instanceof ConnectError) return error;
+  return controlFault("INTERNAL", "Control failed at this request. Its log has the cause.", { cause: error });
+}
