@@ -62,7 +62,6 @@ const providers: Readonly<Record<string, Provider>> = {
     spec: `anthropic: {}, credential: ${header("anthropicToken", ', name: authorization, prefix: "Bearer "')}`,
     repeats: ["anthropicToken"],
   },
-  resp: { spec: `responses: {}, credential: ${header("bearer")}`, repeats: ["bearer"] },
   gem: { spec: `gemini: {}, credential: ${header("google")}`, repeats: ["google"] },
   vertex: { spec: `gemini: {vertex: {project: p, location: eu}}, credential: ${header("googleToken")}`, repeats: ["googleToken"] },
   bed: {
