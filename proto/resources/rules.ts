@@ -57,7 +57,7 @@ export function brokenRules(rules: Rules, schema: DescMessage, message: Message,
 export function furtherBreaches(resource: Resource): Breach[] {
   switch (resource.$typeName) {
     case "outrigger.policy.v1.Provider":
-      return headerBreaches(resource);
+      return [...headerBreaches(resource), ...accessKeyBreaches(resource)];
     case "outrigger.policy.v1.Consumer":
       return hashBreaches(resource);
     default:
@@ -79,6 +79,36 @@ const hashesOfNothing: ReadonlySet<string> = new Set([
   "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
   "01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b",
 ]);
+
+/** Of keys that sign: they stand in the credential, whole, or come from a source, and not both. */
+function accessKeyBreaches(resource: Provider): Breach[] {
+  const form = resource.spec?.credential?.form;
+  if (form?.case !== "aws") return [];
+  const { source, accessKeyId, secretAccessKey, sessionToken } = form.value;
+  const field = "spec.credential.aws";
+  const parts = { access_key_id: accessKeyId, secret_access_key: secretAccessKey, session_token: sessionToken };
+  const given = Object.entries(parts).flatMap(([name, part]) => (part === undefined ? [] : [name]));
+  const sources = "chain, profile, web_identity, container or instance";
+  if (source.case !== undefined) {
+    return given.map((name) => ({
+      id: "policy/more-than-one",
+      field: memberPath(field, name),
+      message: "An access key stands beside a source of keys, and only one of the two can sign.",
+      hint: "Remove one of the two.",
+    }));
+  }
+  if (given.length === 0) {
+    const message = "Neither an access key nor a source of keys is given.";
+    return [{ id: "policy/missing-field", field, message, hint: `Add access_key_id and secret_access_key, or one of ${sources}.` }];
+  }
+  const missing = ["access_key_id", "secret_access_key"].filter((name) => !given.includes(name));
+  return missing.map((name) => ({
+    id: "policy/missing-field",
+    field: memberPath(field, name),
+    message: `An access key needs its ${name}, too.`,
+    hint: `Add it, or give one of ${sources} in place of the key.`,
+  }));
+}
 
 function headerBreaches(resource: Provider): Breach[] {
   const breaches: Breach[] = [];

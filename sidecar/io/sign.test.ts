@@ -59,6 +59,23 @@ describe("the published suite", () => {
     ]);
   });
 
+  // Keys that a role was given: the token is signed along with the rest, and one that is added afterwards is not.
+  test("post-sts-header-before and post-sts-header-after", () => {
+    const token =
+      "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/" +
+      "kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64l" +
+      "IZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
+    const before = signed(request({}), scope, { ...key, sessionToken: token }, nowMs);
+    expect(before.slice(2, 4)).toEqual(["x-amz-security-token", token]);
+    expect(before.at(-1)).toMatch(
+      /SignedHeaders=host;x-amz-date;x-amz-security-token, Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead$/,
+    );
+    const after = signed(request({}), scope, key, nowMs);
+    expect(after.at(-1)).toMatch(
+      /SignedHeaders=host;x-amz-date, Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b$/,
+    );
+  });
+
   test("the example of the reference: ListUsers", () => {
     const listUsers = request({
       method: "GET",

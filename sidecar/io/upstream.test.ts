@@ -90,6 +90,25 @@ describe("the upstream", () => {
     expect(heard).toEqual({ status: 201, header: "two", text: "hello" });
   });
 
+  it("asks by other methods, and sends no body with GET", async () => {
+    const seen: string[] = [];
+    const server = await bareServer((socket, request) => {
+      seen.push(request);
+      socket.write("HTTP/1.1 204 No Content\r\n\r\n");
+    });
+    closers.push(server.close);
+    const upstream = opened();
+    for (const method of ["GET", "PUT"] as const) {
+      const { heard, handler, over } = listen();
+      upstream.send({ ...requestTo(server.origin), method, headers: [], body: "" }, handler);
+      await over;
+      expect(heard.status).toBe(204);
+    }
+    expect(seen[0]).toMatch(/^GET \/v1\/chat HTTP\/1\.1\r\n/);
+    expect(seen[0]).not.toMatch(/content-length|transfer-encoding/i);
+    expect(seen[1]).toMatch(/^PUT .*content-length: 0\r\n/s);
+  });
+
   it("closes the socket when a running answer is aborted, and says no more", async () => {
     const closed: Promise<void>[] = [];
     const server = await bareServer((socket) => {

@@ -467,10 +467,9 @@ function signature(
   parts: CompileParts,
   refuse: Refuse,
 ): WireCredential | undefined {
-  const { accessKeyId, secretAccessKey, sessionToken, source, assumeRoles } = credential;
+  const { accessKeyId, secretAccessKey, sessionToken, assumeRoles } = credential;
+  // Whole or not at all, and not beside a source: that is a rule of the resource.
   const stands = accessKeyId !== undefined || secretAccessKey !== undefined || sessionToken !== undefined;
-  if (stands === (source.case !== undefined))
-    return refuse("spec.credential.aws", "give either an access key or one source of keys, such as chain or web_identity");
   const own = stands ? ownKey(credential, parts, refuse) : undefined;
   if (stands && own === undefined) return undefined;
   if (own !== undefined && assumeRoles.length === 0) return { authorize: withHeaders(parts.signer(scope, own), headers) };

@@ -9,7 +9,7 @@ import type { AccessKey } from "../../policy/compile.ts";
 import { signed } from "../sign.ts";
 import { type Ask, objectOf, type Question, type Reply, refusedBy, textIn } from "./ask.ts";
 import { CredentialFailure, knownCode, nameShown } from "./failure.ts";
-import { type Environment, fileTextIfThere, homeFile, tokenIn, trustedAddress, variable } from "./place.ts";
+import { type Environment, fileTextIfThere, homeFile, neededVariable, tokenIn, trustedAddress, variable } from "./place.ts";
 import { type Profiles, readProfiles } from "./profiles.ts";
 import type { Fetch, Fresh } from "./tokenSource.ts";
 
@@ -60,8 +60,8 @@ function sourceOf(credential: AwsCredential, ownKey: (() => AccessKey) | undefin
     case "webIdentity": {
       const { roleArn, tokenFile, sessionName } = source.value;
       const identity = {
-        roleArn: roleArn || needed(environment, "AWS_ROLE_ARN"),
-        tokenFile: tokenFile || needed(environment, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        roleArn: roleArn || neededVariable(environment, "AWS_ROLE_ARN"),
+        tokenFile: tokenFile || neededVariable(environment, "AWS_WEB_IDENTITY_TOKEN_FILE"),
         sessionName: sessionName || variable(environment, "AWS_ROLE_SESSION_NAME") || defaultSession,
       };
       return (signal) => assumeByToken(identity, sts, parts, signal);
@@ -148,8 +148,8 @@ async function profileKeys(
     }
     switch (profile.get("credential_source")) {
       case "Environment": {
-        const accessKeyId = needed(parts.environment, "AWS_ACCESS_KEY_ID");
-        const secretAccessKey = needed(parts.environment, "AWS_SECRET_ACCESS_KEY");
+        const accessKeyId = neededVariable(parts.environment, "AWS_ACCESS_KEY_ID");
+        const secretAccessKey = neededVariable(parts.environment, "AWS_SECRET_ACCESS_KEY");
         const sessionToken = variable(parts.environment, "AWS_SESSION_TOKEN");
         return {
           value: checkedKey({ accessKeyId, secretAccessKey, sessionToken }, "the environment"),
@@ -362,10 +362,4 @@ function checkedKey(key: AccessKey, whence: string): AccessKey {
   for (const part of [key.accessKeyId, key.secretAccessKey, key.sessionToken ?? "x"])
     if (!/^[\x21-\x7e]+$/.test(part)) throw new CredentialFailure(`the access key in ${whence} holds characters that no key has`);
   return key;
-}
-
-function needed(environment: Environment, name: string): string {
-  const value = variable(environment, name);
-  if (value === undefined) throw new CredentialFailure(`the environment variable ${name} is not set, and policy says nothing in its place`);
-  return value;
 }

@@ -10,7 +10,7 @@ import { type Clock, type Random, Secret } from "../../call.ts";
 import { type Ask, numberIn, objectOf, type Question, type Reply, refusedBy, textIn } from "./ask.ts";
 import { CredentialFailure, knownCode, nameShown } from "./failure.ts";
 import { rsaKey, signedClaims } from "./jwt.ts";
-import { type Environment, fileText, fileTextNow, tokenIn, trustedAddress, variable } from "./place.ts";
+import { type Environment, fileText, fileTextNow, neededVariable, tokenIn, trustedAddress, variable } from "./place.ts";
 import type { Fetch, Fresh } from "./tokenSource.ts";
 
 /** What fetching needs. */
@@ -36,8 +36,8 @@ export function entraToken(
   const { source, endpoints } = credential;
   const { environment } = parts;
   const application = (given: { readonly tenantId: string; readonly clientId: string }): Application => ({
-    url: tokenAddress(endpoints?.authority ?? "", given.tenantId || needed(environment, "AZURE_TENANT_ID"), environment),
-    clientId: given.clientId || needed(environment, "AZURE_CLIENT_ID"),
+    url: tokenAddress(endpoints?.authority ?? "", given.tenantId || neededVariable(environment, "AZURE_TENANT_ID"), environment),
+    clientId: given.clientId || neededVariable(environment, "AZURE_CLIENT_ID"),
     scope,
   });
   const metadata = endpoints?.metadata || "http://169.254.169.254";
@@ -49,7 +49,11 @@ export function entraToken(
     case "clientCertificate":
       return byCertificate(application(source.value), source.value.path, parts);
     case "workloadIdentity":
-      return byTokenFile(application(source.value), source.value.tokenFile || needed(environment, "AZURE_FEDERATED_TOKEN_FILE"), parts);
+      return byTokenFile(
+        application(source.value),
+        source.value.tokenFile || neededVariable(environment, "AZURE_FEDERATED_TOKEN_FILE"),
+        parts,
+      );
     case "managedIdentity":
       return managedIdentity(source.value.identity, metadata, scope, parts);
     default:
@@ -242,10 +246,4 @@ function codeOf(reply: Reply): string {
   const [number] = Array.isArray(object.error_codes) ? object.error_codes : [];
   const explained = Number.isSafeInteger(number) && number >= 0 && number < 1e8 ? ` (AADSTS${number})` : "";
   return knownCode(textIn(object, "error")) + explained;
-}
-
-function needed(environment: Environment, name: string): string {
-  const value = variable(environment, name);
-  if (value === undefined) throw new CredentialFailure(`the environment variable ${name} is not set, and policy says nothing in its place`);
-  return value;
 }

@@ -12,6 +12,13 @@ export function variable(environment: Environment, name: string): string | undef
   return (Object.hasOwn(environment, name) ? environment[name] : undefined) || undefined;
 }
 
+/** A variable's value where policy leaves it to the environment. Throws a `CredentialFailure` if it is not set. */
+export function neededVariable(environment: Environment, name: string): string {
+  const value = variable(environment, name);
+  if (value === undefined) throw new CredentialFailure(`the environment variable ${name} is not set, and policy says nothing in its place`);
+  return value;
+}
+
 /** A file below the home folder, or undefined where there is none. */
 export function homeFile(environment: Environment, ...parts: string[]): string | undefined {
   const home = variable(environment, "HOME") ?? variable(environment, "USERPROFILE");
