@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readResources } from "../proto/resources.ts";
 import { ask, callers } from "./kit/callers.ts";
+import { leaks } from "./kit/leaks.ts";
 import { type Replay, type ReplayAnswer, startReplay } from "./kit/replay.ts";
 import { policyFor, startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 import { anthropicStream, openAiStream } from "./kit/wire.ts";
@@ -164,9 +165,3 @@ test("none of twenty secrets is seen anywhere, whatever fails", { timeout: 60_00
   );
   expect([...new Set(found)]).toEqual([]);
 });
-
-/** Whether a text shows a secret, or enough of one to matter: ten characters in a row from its middle. */
-function leaks(text: string, secret: string): boolean {
-  const middle = secret.slice(Math.floor(secret.length / 2) - 5, Math.floor(secret.length / 2) + 5);
-  return text.includes(secret) || text.includes(middle);
-}

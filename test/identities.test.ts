@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { signed } from "../sidecar/io/sign.ts";
 import { ask, callers } from "./kit/callers.ts";
 import { type FakeKey, fakeSts } from "./kit/clouds/aws.ts";
+import { fakeEntra } from "./kit/clouds/entra.ts";
+import { fakeGoogleMetadata } from "./kit/clouds/google.ts";
 import { type Replay, type ReplayAnswer, type SeenRequest, startReplay } from "./kit/replay.ts";
 import { startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 
@@ -32,10 +34,10 @@ const [plain] = callers.filter(({ form, streaming }) => form === "openai" && !st
 const role = "arn:aws:iam::123456789012:role/reader";
 
 /** A policy with one provider, its route `m`, and no need for a key. */
-function policy(spec: string): string {
+function policy(spec: string, model = "m"): string {
   return [
     `{apiVersion: outrigger.dev/v1alpha1, kind: Provider, metadata: {name: cloud}, spec: ${spec}}`,
-    "{apiVersion: outrigger.dev/v1alpha1, kind: ModelRoute, metadata: {name: m}, spec: {match: {models: [m]}, unsupported_params: drop, targets: [{provider: cloud}]}}",
+    `{apiVersion: outrigger.dev/v1alpha1, kind: ModelRoute, metadata: {name: m}, spec: {match: {models: [m]}, unsupported_params: drop, targets: [{provider: cloud, model: ${model}}]}}`,
     "{apiVersion: outrigger.dev/v1alpha1, kind: Consumer, metadata: {name: anyone}, spec: {identities: [{anonymous: {}}]}}",
   ].join("\n---\n");
 }
@@ -113,5 +115,104 @@ describe("keys of a role by web identity", () => {
     expect(provider.requests).toEqual([]);
     expect(house.log()).toContain("answered 403 (AccessDenied)");
     expect(house.log()).not.toMatch(/CANARY|pod-token/);
+  });
+});
+
+const chatAnswer = JSON.stringify({
+  id: "1",
+  object: "chat.completion",
+  created: 1,
+  model: "m",
+  choices: [{ index: 0, message: { role: "assistant", content: "Hello" }, finish_reason: "stop" }],
+  usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 },
+});
+const json = { "content-type": "application/json" };
+
+/** A provider that answers whoever shows the token at one of its paths. */
+function takes(token: () => string, body: string): (request: SeenRequest) => ReplayAnswer {
+  return ({ headers }) =>
+    headers.authorization === `Bearer ${token()}` && headers["api-key"] === undefined && headers["x-goog-api-key"] === undefined
+      ? { headers: json, pieces: [body] }
+      : {
+          status: 401,
+          headers: json,
+          pieces: [JSON.stringify({ error: { code: "401", message: "Unauthorized", status: "UNAUTHENTICATED" } })],
+        };
+}
+
+describe("tokens of Entra ID", () => {
+  test.each([
+    ["azure", "/openai/deployments/gpt/chat/completions?api-version=2024-10-21"],
+    ["azure-v1", "/openai/v1/chat/completions"],
+    ["azure-models", "/models/chat/completions?api-version=2024-05-01-preview"],
+  ])("open the addresses of the row %s, and are fetched for the right scope", async (row, path) => {
+    const scopes: string[] = [];
+    const shows = (form: URLSearchParams) => form.get("client_assertion") === "pod-token";
+    const give = (scope: string) => {
+      scopes.push(scope);
+      return { token: "entra-token", seconds: 3600 };
+    };
+    cloud.answerWith(fakeEntra({ tenant: "t", clientId: "c", proves: shows, give }));
+    provider.answerWith(takes(() => "entra-token", chatAnswer));
+    const credential = `{entra: {workload_identity: {}, endpoints: {authority: "${cloud.origin}"}}}`;
+    const variables = { AZURE_TENANT_ID: "t", AZURE_CLIENT_ID: "c", AZURE_FEDERATED_TOKEN_FILE: "SECRETS/token" };
+    const spec = `{openai: {row: ${row}}, endpoint: "${provider.origin}", credential: ${credential}}`;
+    house = await startTestSidecar(policy(spec, "gpt"), { token: "pod-token" }, {}, variables);
+    expect([await call(), await call()]).toEqual([200, 200]);
+    expect(provider.requests.map((request) => request.path)).toEqual([path, path]);
+    expect(scopes).toEqual(["https://cognitiveservices.azure.com/.default"]);
+  });
+});
+
+describe("tokens of Google", () => {
+  const generated = JSON.stringify({
+    candidates: [{ content: { role: "model", parts: [{ text: "Hello" }] }, finishReason: "STOP", index: 0 }],
+    usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
+  });
+  const spec = () => `{gemini: {vertex: {project: p, location: europe-west4}}, endpoint: "${provider.origin}",
+    credential: {google: {metadata: {}, endpoints: {metadata: "${cloud.origin}"}}}}`;
+
+  test("open Vertex AI, and one that is wrong is the platform's trouble and not the caller's", async () => {
+    let current = "first";
+    cloud.answerWith(fakeGoogleMetadata("default", () => ({ token: current, seconds: 3600 })));
+    provider.answerWith(takes(() => "first", generated));
+    house = await startTestSidecar(policy(spec(), "gemini-2.5-flash"));
+    expect(await call()).toBe(200);
+    expect(provider.requests[0]?.path).toBe(
+      "/v1/projects/p/locations/europe-west4/publishers/google/models/gemini-2.5-flash:generateContent",
+    );
+    current = "second";
+    provider.answerWith(takes(() => "second", generated));
+    // The one that is held is new, so that another would hardly be better: nobody is flooded with questions.
+    expect([await call(), await call()]).toEqual([502, 502]);
+    expect(cloud.requests).toHaveLength(1);
+    // Another policy for the same provider begins anew.
+    house.offer(policy(spec().replace("metadata: {}", "metadata: {}, scopes: [s]"), "gemini-2.5-flash"));
+    expect(await call()).toBe(200);
+  });
+
+  test("are waited for by the first calls alone", async () => {
+    const asked = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<void>();
+    const metadata = fakeGoogleMetadata("default", () => ({ token: "late", seconds: 3600 }));
+    cloud.answerWith((request) => {
+      const { pieces, ...answer } = metadata(request);
+      asked.resolve();
+      return {
+        ...answer,
+        pieces: (async function* () {
+          await held.promise;
+          yield* pieces;
+        })(),
+      };
+    });
+    provider.answerWith(takes(() => "late", generated));
+    house = await startTestSidecar(policy(spec(), "gemini-2.5-flash"));
+    const waiting = Array.from({ length: 20 }, call);
+    await asked.promise;
+    expect(provider.requests).toEqual([]);
+    held.resolve();
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set([200]));
+    expect([cloud.requests.length, provider.requests.length]).toEqual([1, 20]);
   });
 });

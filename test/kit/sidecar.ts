@@ -27,8 +27,8 @@ export interface TestSidecar {
 }
 
 /**
- * Starts a sidecar with policy text in which `SECRETS/name` stands for a file that holds the secret `name`, and with an environment in
- * whose values it stands for the same.
+ * Starts a sidecar with policy text in which `SECRETS/name` stands for a file that holds the secret `name`. It stands for the same in the
+ * values of the environment, and in secrets that are files of settings.
  */
 export async function startTestSidecar(
   policy: string,
@@ -37,15 +37,14 @@ export async function startTestSidecar(
   variables: Readonly<Record<string, string>> = {},
 ): Promise<TestSidecar> {
   const folder = mkdtempSync(join(tmpdir(), "outrigger-secrets-"));
-  const setSecret = (name: string, value: string): void => writeFileSync(join(folder, name), `${value}\n`);
+  const inPlace = (text: string): string => text.replaceAll("SECRETS/", `${folder}/`);
+  const setSecret = (name: string, value: string): void => writeFileSync(join(folder, name), `${inPlace(value)}\n`);
   for (const [name, value] of Object.entries(secrets)) setSecret(name, value);
 
-  const environment = Object.fromEntries(
-    Object.entries(variables).map(([name, value]) => [name, value.replaceAll("SECRETS/", `${folder}/`)]),
-  );
+  const environment = Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, inPlace(value)]));
   let offerRead: (read: Offer) => void = () => {};
   const offer = (text: string): void => {
-    const { resources, problems, locate } = readResources([{ path: "policy.yaml", text: text.replaceAll("SECRETS/", `${folder}/`) }]);
+    const { resources, problems, locate } = readResources([{ path: "policy.yaml", text: inPlace(text) }]);
     offerRead({ resources, problems, root: snapshotOf(resources, sha256).root, locate });
   };
   const lines: string[] = [];
