@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { providerRows } from "../sidecar/providers.ts";
 import { ask, callers } from "./kit/callers.ts";
 import { dataFrame, eventFrame, exceptionFrame } from "./kit/eventFrames.ts";
+import { leaks } from "./kit/leaks.ts";
 import { type Replay, type ReplayAnswer, startReplay } from "./kit/replay.ts";
 import { startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 
@@ -243,12 +244,6 @@ test("no secret is seen, however a provider of any dialect fails", { timeout: 12
   );
   expect([...new Set(found)]).toEqual([]);
 });
-
-/** Whether a text shows a secret, or enough of one to matter: ten characters in a row from its middle. */
-function leaks(text: string, secret: string): boolean {
-  const middle = secret.slice(Math.floor(secret.length / 2) - 5, Math.floor(secret.length / 2) + 5);
-  return text.includes(secret) || text.includes(middle);
-}
 
 function freePort(): Promise<number> {
   return new Promise((resolve) => {
