@@ -21,6 +21,7 @@ const secrets = { open: "a", ant: "b", gem: "c", bed: "d", resp: "e" };
 const targets = {
   sonnet: "{provider: ant-provider, model: claude-sonnet-4-5}",
   opus: "{provider: ant-provider, model: claude-opus-4-5}",
+  free: "{provider: ant-provider, model: claude-opus-4-6}",
   gemini: "{provider: gem-provider, model: gemini-3-flash}",
   gpt: "{provider: open-provider, model: gpt-5}",
   responses: "{provider: resp-provider, model: gpt-5}",
@@ -62,11 +63,17 @@ afterAll(async () => {
   await replay.close();
 });
 
+const messageModels: readonly (readonly [Name, string])[] = [
+  ["opus", '"claude-opus-4-5"'],
+  ["free", '"claude-opus-4-6"'],
+];
+
 /** All providers at one address, with one script. */
 class Providers {
   readonly script = new Script(turns);
   readonly sonnet = new StrictMessages(this.script, "b");
   readonly opus = new StrictMessages(this.script, "b");
+  readonly free = new StrictMessages(this.script, "b");
   readonly gemini = new StrictContents(this.script, "c");
   readonly gpt = new StrictChat(this.script, "a");
   readonly bedrock = new StrictConverse(this.script, "d");
@@ -78,9 +85,7 @@ class Providers {
   constructor() {
     replay.answerWith((request) => {
       const name: Name = request.path.startsWith("/v1/messages")
-        ? request.body.includes('"claude-opus-4-5"')
-          ? "opus"
-          : "sonnet"
+        ? (messageModels.find(([, model]) => request.body.includes(model))?.[0] ?? "sonnet")
         : request.path.startsWith("/model/")
           ? "bedrock"
           : request.path.startsWith("/v1/responses")
@@ -97,7 +102,12 @@ class Providers {
 
   /** Whether what one model sealed was in the conversation when the turn of another one came. */
   foreignBefore(turn: number): boolean {
-    const sealed = { sonnet: this.sonnet.rules.sealed, opus: this.opus.rules.sealed, bedrock: this.bedrock.rules.sealed };
+    const sealed = {
+      sonnet: this.sonnet.rules.sealed,
+      opus: this.opus.rules.sealed,
+      free: this.free.rules.sealed,
+      bedrock: this.bedrock.rules.sealed,
+    };
     const all: Partial<Record<Name, ReadonlySet<number>>> = { ...sealed, gemini: this.gemini.sealed, responses: this.responses.sealed };
     const asked = this.turns[turn - 1];
     return Object.entries(all).some(([name, turns]) => name !== asked && [...turns].some((earlier) => earlier < turn));
@@ -109,7 +119,7 @@ const rings: readonly (readonly Name[])[] = [
   ["sonnet", "opus"],
   ["bedrock", "sonnet", "gemini"],
   ["gemini", "opus", "gpt", "bedrock"],
-  ["responses", "gpt", "sonnet"],
+  ["responses", "free", "gpt", "sonnet"],
 ];
 
 describe.each(rings.map((ring) => [ring.join(", "), ring] as const))("a route from one to the next: %s", (_, ring) => {

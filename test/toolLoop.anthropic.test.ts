@@ -65,6 +65,24 @@ test("a client that gives messages back as it got them loses nothing either", as
   expect(provider.rules).toMatchObject({ lost: new Set(), thoughtless: 0 });
 });
 
+test("metrics say what is kept", async () => {
+  const fresh = await startTestSidecar(policy(), secrets, { logLevel: "silent" });
+  try {
+    const provider = newProvider();
+    await converse(application({ origin: () => fresh.origin }));
+    for (let asked = 0; asked < 2; asked++) {
+      const metrics = await (await fetch(`${fresh.opsOrigin}/metrics`)).text();
+      const value = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(metrics)?.[1]);
+      expect(value("outrigger_sealed_turns")).toBe(provider.rules.sealed.size);
+      expect(value("outrigger_sealed_turns_kept_total")).toBe(provider.rules.sealed.size);
+      expect(value("outrigger_sealed_turns_forgotten_total")).toBe(0);
+      expect(value("outrigger_sealed_bytes")).toBeGreaterThan(500 * provider.rules.sealed.size);
+    }
+  } finally {
+    await fresh.close();
+  }
+});
+
 test("where nothing is kept, the model does not think in the middle of its work, and no request is refused", async () => {
   const forgetful = await startTestSidecar(policy(), secrets, { logLevel: "silent", sealedBytesMax: 0 });
   try {
@@ -81,27 +99,33 @@ test("where nothing is kept, the model does not think in the middle of its work,
   }
 });
 
-test("a sidecar that starts again in the middle has lost what was before, and the conversation goes on", async () => {
-  const provider = newProvider();
-  const houses = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
-  let requests = 0;
-  try {
-    const origin = async (): Promise<string> => {
-      requests += 1;
-      if (requests === 11) {
-        await houses[0]?.close();
-        houses.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
-      }
-      return houses.at(-1)?.origin ?? "";
-    };
-    expect(await converse(application({ origin }))).toBe(turns + 1);
-    // The work of turns 8 to 13 is cut in two: its second half goes on without thinking. In the next one the model thinks again.
-    expect(provider.rules.thoughtless).toBe(4);
-    expect(Math.max(...provider.rules.lost)).toBe(10);
-  } finally {
-    await houses.at(-1)?.close();
-  }
-});
+test.each([
+  // The work of turns 8 to 13 is cut in two: its second half goes on without thinking. In the next one the model thinks again.
+  ["claude-sonnet-4-5", 4],
+  ["claude-opus-4-6", 0],
+] as const)(
+  "a sidecar that starts again in the middle has lost what was before, and the conversation goes on: %s",
+  async (model, thoughtless) => {
+    const provider = newProvider();
+    const houses = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
+    let requests = 0;
+    try {
+      const origin = async (): Promise<string> => {
+        requests += 1;
+        if (requests === 11) {
+          await houses[0]?.close();
+          houses.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
+        }
+        return houses.at(-1)?.origin ?? "";
+      };
+      expect(await converse(application({ model, origin }))).toBe(turns + 1);
+      expect(provider.rules.thoughtless).toBe(thoughtless);
+      expect(Math.max(...provider.rules.lost)).toBe(10);
+    } finally {
+      await houses.at(-1)?.close();
+    }
+  },
+);
 
 /** A real conversation, broken in one way each: the provider must see it, or it proves nothing. */
 test("the provider refuses what breaks its rules", async () => {

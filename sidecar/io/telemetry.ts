@@ -190,8 +190,20 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
       };
       gauge("outrigger_sealed_turns", "Turns whose sealed thinking is kept for callers who cannot carry it.", ({ turns }) => turns);
       gauge("outrigger_sealed_bytes", "Bytes of sealed thinking that are kept.", ({ bytes }) => bytes);
-      gauge("outrigger_sealed_turns_kept", "Turns whose sealed thinking was kept since the start.", ({ kept }) => kept);
-      gauge("outrigger_sealed_turns_forgotten", "Of these, turns that went by age or a limit.", ({ forgotten }) => forgotten);
+      const counter = (name: string, help: string, value: (counts: SealedTurnCounts) => number): void => {
+        new Counter({
+          name,
+          help,
+          registers,
+          collect() {
+            // The store counts; this only shows what it came to.
+            this.reset();
+            this.inc(value(counts()));
+          },
+        });
+      };
+      counter("outrigger_sealed_turns_kept_total", "Turns whose sealed thinking was kept.", ({ kept }) => kept);
+      counter("outrigger_sealed_turns_forgotten_total", "Of these, turns that went by age or a limit.", ({ forgotten }) => forgotten);
     },
     async metrics() {
       count();

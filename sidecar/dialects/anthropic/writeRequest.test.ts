@@ -174,6 +174,45 @@ describe("thinking", () => {
     expect(write({ ...effort("low"), tools, messages: turns(thought, call) }).json).toHaveProperty("thinking");
     expect(write({ ...effort("low"), tools, messages: turns(call) }, { model: "claude-opus-4-6" }).json).toHaveProperty("thinking");
   });
+
+  describe("in the middle of the assistant's work", () => {
+    const call = (id: string) => ({ content: { case: "toolCall" as const, value: { id, name: "a", argumentsJson: "{}" } } });
+    const thought = { content: { case: "reasoning" as const, value: { text: "t", signature: "s", dialect: "anthropic" } } };
+    const answered = (id: string, ...parts: (typeof thought)[]) => [
+      { role: Role.ASSISTANT, parts: [...parts, call(id)] },
+      { role: Role.TOOL, parts: [{ content: { case: "toolResult" as const, value: { toolCallId: id, parts: [] } } }] },
+    ];
+    const asked = { ...effort("low"), tools: [{ name: "a", parametersJson: "{}" }] };
+    const go = chatRequest().messages;
+    const typesOf = ({ json }: ReturnType<typeof write>): string[][] =>
+      json.messages.map(({ content }: { content: { type: string }[] }) => content.map(({ type }) => type));
+
+    it("goes on where its first turn thought, though a later one did not", () => {
+      const written = write({ ...asked, messages: [...go, ...answered("1", thought), ...answered("2")] });
+      expect(written.json).toHaveProperty("thinking");
+      expect(written.warned).toEqual([]);
+    });
+
+    it("stays off where its first turn did not, and then no turn of it brings thinking", () => {
+      const messages = [...go, ...answered("1", thought), ...go, ...answered("2"), ...answered("3", thought)];
+      const written = write({ ...asked, messages });
+      expect(written.json).not.toHaveProperty("thinking");
+      expect(written.warned).toEqual(["PARAMETER_DROPPED reasoning", "PARAMETER_DROPPED messages"]);
+      expect(typesOf(written).filter((_, at) => at % 2 === 1)).toEqual([["thinking", "tool_use"], ["tool_use"], ["tool_use"]]);
+    });
+
+    it("begins anew with the user's next words", () => {
+      const written = write({ ...asked, messages: [...go, ...answered("1"), { role: Role.ASSISTANT, parts: [] }, ...go] });
+      expect(written.json).not.toHaveProperty("thinking");
+      const said = { role: Role.ASSISTANT, parts: [{ content: { case: "text" as const, value: { text: "So." } } }] };
+      expect(write({ ...asked, messages: [...go, ...answered("1"), said, ...go] }).json).toHaveProperty("thinking");
+    });
+
+    it("is the caller's own affair where it asks for none", () => {
+      const written = write({ tools: asked.tools, messages: [...go, ...answered("1", thought)] });
+      expect(typesOf(written)[1]).toEqual(["thinking", "tool_use"]);
+    });
+  });
 });
 
 describe("sampling", () => {

@@ -163,3 +163,36 @@ test("schemas and extras that are no JSON are refused before they are sent", () 
     "REQUEST_INVALID performanceConfig",
   );
 });
+
+describe("thinking by a number of tokens, in the middle of the assistant's work", () => {
+  const thought = { content: { case: "reasoning" as const, value: { text: "t", signature: "s", dialect: "bedrock" } } };
+  const answered = (id: string, ...parts: (typeof thought)[]) => [
+    { role: Role.ASSISTANT, parts: [...parts, call(id)] },
+    { role: Role.TOOL, parts: [result(id)] },
+  ];
+  const wish = { tools, reasoning: { amount: { case: "effort" as const, value: "low" } } };
+
+  test("goes on where its first turn thought, though a later one did not", () => {
+    const { body, said } = write(sonnet, { ...wish, messages: [...asked, ...answered("1", thought), ...answered("2")] });
+    expect(body.additionalModelRequestFields).toMatchObject({ thinking: { type: "enabled" } });
+    expect(said).toEqual([]);
+  });
+
+  test("stays off where its first turn did not, and then no turn of it brings thinking", () => {
+    // A marker behind what a tool returned is no word of the user's.
+    const marked = { role: Role.USER, parts: [text(" ", { ttl: "" })] };
+    const messages = [...asked, ...answered("1", thought), ...asked, ...answered("2"), marked, ...answered("3", thought)];
+    const { body, said } = write(sonnet, { ...wish, messages });
+    expect(body).not.toHaveProperty("additionalModelRequestFields");
+    expect(said).toEqual(["PARAMETER_DROPPED reasoning", "PARAMETER_DROPPED messages"]);
+    const blocks = body.messages
+      .filter(({ role }: { role: string }) => role === "assistant")
+      .map(({ content }: { content: object[] }) => content.map((block) => Object.keys(block)[0]));
+    expect(blocks).toEqual([["reasoningContent", "toolUse"], ["toolUse"], ["toolUse"]]);
+  });
+
+  test("is the caller's own affair where it asks for none", () => {
+    const { body } = write(sonnet, { tools, messages: [...asked, ...answered("1", thought)] });
+    expect(body.messages[1].content[0]).toHaveProperty("reasoningContent");
+  });
+});

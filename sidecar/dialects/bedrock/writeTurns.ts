@@ -101,7 +101,8 @@ class TurnWriter {
    * is the one that must begin with thinking: models that think once before they act go on without.
    */
   #workStart(): number {
-    const spoke = this.#turns.findLastIndex(({ role, blocks }) => role === "user" && blocks.length > 0);
+    const isWord = (block: Block | RawJson): boolean => block instanceof RawJson || !isMarker(block);
+    const spoke = this.#turns.findLastIndex(({ role, blocks }) => role === "user" && blocks.some(isWord));
     const first = this.#turns.findIndex(({ role }, at) => at > spoke && role === "assistant");
     return first === -1 ? this.#turns.findLastIndex(({ role }) => role === "assistant") : first;
   }

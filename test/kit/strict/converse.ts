@@ -20,14 +20,14 @@ export class StrictConverse {
   answer({ body, headers, path }: Pick<SeenRequest, "body" | "headers" | "path">): ReplayAnswer & { readonly status: number } {
     const asked: Json = JSON.parse(body.toString());
     const thinking = asked.additionalModelRequestFields?.thinking;
-    const thinks = thinking !== undefined;
+    const thinks = thinking?.type === "enabled" ? "first" : thinking?.type === "adaptive" ? "freely" : "never";
     const most = asked.inferenceConfig?.maxTokens;
     let messages: Json[] = [];
     let wrong: string | undefined;
     try {
       messages = asked.messages.map(({ role, content }: Json) => ({ role, content: content.map(blockOf) }));
       if (headers.authorization !== `Bearer ${this.#key}`) wrong = "the key";
-      else if (thinks && !(thinking.budget_tokens >= 1024 && (most === undefined || thinking.budget_tokens < most)))
+      else if (thinks === "first" && !(thinking.budget_tokens >= 1024 && (most === undefined || thinking.budget_tokens < most)))
         wrong = "the budget of thinking";
       else if (asked.toolConfig?.tools?.length !== 2) wrong = "the tools";
       else wrong = this.rules.wrong(messages, thinks);

@@ -10,6 +10,9 @@ import { resultOf, type Script, type Turn, toolNames, wordsOf } from "./toolLoop
 // biome-ignore lint/suspicious/noExplicitAny: JSON that another program wrote.
 export type Json = any;
 
+/** Whether the model thinks: at the beginning of its work, as it sees fit, or not at all. */
+export type Thinks = "first" | "freely" | "never";
+
 /** The rules, and what the provider gave, in the form of this API; another API with the same rules translates into it. */
 export class MessageRules {
   readonly #script: Script;
@@ -27,7 +30,7 @@ export class MessageRules {
   }
 
   /** What of the rules a conversation breaks, or undefined. */
-  wrong(messages: readonly Json[], thinks: boolean): string | undefined {
+  wrong(messages: readonly Json[], thinks: Thinks): string | undefined {
     if (messages[0]?.role !== "user" || messages.at(-1)?.role !== "user") return "who speaks first or last";
     const ids = new Set<string>();
     const work = workStart(messages);
@@ -42,7 +45,7 @@ export class MessageRules {
     return undefined;
   }
 
-  #assistant(at: number, blocks: Json[], ids: Set<string>, thinks: boolean, work: number): string | undefined {
+  #assistant(at: number, blocks: Json[], ids: Set<string>, thinks: Thinks, work: number): string | undefined {
     const calls = blocks.filter(({ type }) => type === "tool_use");
     if (blocks.some(({ type }) => type === "tool_result")) return `message ${at} has results of tools`;
     for (const { id } of calls) {
@@ -55,13 +58,16 @@ export class MessageRules {
     if (thoughts.length > 0 && !isDeepStrictEqual(blocks, given)) return `thinking in message ${at} is not as it was given`;
     if (thoughts.length === 0 && given.some(isThinking)) this.lost.add(number);
     if (at < work) return undefined;
-    if (!thinks) return thoughts.length > 0 ? `message ${at} brings thinking, and none is asked for` : undefined;
+    // A model that thinks as it sees fit can go on without.
+    if (thinks === "freely") return undefined;
+    if (thinks === "never") return thoughts.length > 0 ? `message ${at} brings thinking, and none is asked for` : undefined;
     if (at === work && calls.length > 0 && !isThinking(blocks[0])) return `message ${at} does not begin with thinking`;
     return thoughts.length === 0 && given.some(isThinking) ? `message ${at} comes without its thinking` : undefined;
   }
 
   /** The next turn's blocks. A model that thinks does so at the beginning of its work, and mostly later, too. */
-  next(messages: readonly Json[], thinks: boolean): { readonly turn: Turn; readonly blocks: Json[] } {
+  next(messages: readonly Json[], thinking: Thinks): { readonly turn: Turn; readonly blocks: Json[] } {
+    const thinks = thinking !== "never";
     if (!thinks) this.thoughtless += 1;
     const turn = this.#script.next();
     const { number, kind } = turn;
@@ -106,7 +112,7 @@ export class StrictMessages {
   answer({ body, headers, path }: Pick<SeenRequest, "body" | "headers" | "path">): ReplayAnswer & { readonly status: number } {
     const asked: Json = JSON.parse(body.toString());
     const { thinking, messages, max_tokens: most, tools, stream, model } = asked;
-    const thinks = thinking?.type === "enabled" || thinking?.type === "adaptive";
+    const thinks = thinking?.type === "enabled" ? "first" : thinking?.type === "adaptive" ? "freely" : "never";
     const wrong =
       headers["x-api-key"] !== this.#key || headers["anthropic-version"] === undefined || path !== "/v1/messages"
         ? "the key, the version or the path"
