@@ -15,7 +15,7 @@ export type Members = { [key: string]: JsonValue | undefined };
 /** The path of a member in a container; containers end in a dot, and the top's is empty. */
 export function extraPath(container: string, member: string): string {
   // A name with other characters could be taken for a container of its own.
-  return plain.test(member) ? container + member : `${container}[${JSON.stringify(member)}]`;
+  return plain.test(member) ? container + member : `${container.replace(/\.$/, "")}[${JSON.stringify(member)}]`;
 }
 
 /** The extras of one request on their way back. */
@@ -36,7 +36,7 @@ export class Extras {
       if (extra.dialect !== "responses") report.unsupported(field, ", which belongs to another API");
       else if (stateful.has(String(top))) report.unsupported(field, ", since nothing is kept between requests");
       else if (tool !== null) this.#tools.push({ at: Number(tool[1]), json: this.raw(extra.json, field) });
-      else if (inner !== null) this.#sort(inner[1] ?? "", inner[2] ?? "", extra);
+      else if (inner !== null) this.#sort(`${inner[1]}.`, inner[2] ?? inner[3] ?? "", extra);
       else this.#placed.push(extra);
     }
   }
@@ -101,7 +101,7 @@ export class Extras {
 export const stateful: ReadonlySet<string> = new Set(["previous_response_id", "conversation", "background", "store"]);
 
 const plain = /^[A-Za-z0-9_-]+$/;
-const innerMember = /^(messages\[\d+\]\.(?:parts\[\d+\]\.){0,2}(?:item\.)?|tools\[\d+\]\.)(.+)$/s;
+const innerMember = /^(messages\[\d+\](?:\.parts\[\d+\]){0,2}(?:\.item)?|tools\[\d+\])(?:\.([A-Za-z0-9_-]+)|(\[".*"\]))$/s;
 
 function memberName(written: string): string | undefined {
   if (plain.test(written)) return written;

@@ -48,9 +48,9 @@ class ItemsWriter {
     // An empty list of items is refused, so instructions on their own are an item.
     const alone = messages.length === 1;
     const instructions = alone || extras.has("messages[0].") || extras.has("messages[0].parts[0].") ? undefined : apart;
-    messages.forEach((message, index) => {
+    for (const [index, message] of messages.entries()) {
       if (index > 0 || instructions === undefined) this.#message(message, `messages[${index}]`);
-    });
+    }
     return instructions;
   }
 
@@ -128,8 +128,8 @@ class ItemsWriter {
   #assistant(parts: readonly Part[], path: string): void {
     const { callIds, extras, report, thinking, toolNames } = this.#input;
     const lastThought = parts.findLastIndex(({ content }) => content.case === "reasoning");
-    const isFollowed = parts.slice(lastThought + 1).length > 0;
     const calls = parts.some(({ content }) => content.case === "toolCall");
+    const isFollowed = parts.slice(lastThought + 1).some(({ content }) => !calls || content.case !== "text" || content.value.text !== "");
     let words: JsonValue[] | undefined;
     let kept = true;
     parts.forEach((part, index) => {
