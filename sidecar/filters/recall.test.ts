@@ -14,6 +14,7 @@ import {
 } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { answerOf, chatRequest, makeCall } from "../../test/kit/call.ts";
+import { collectedHeapBytes } from "../../test/kit/heap.ts";
 import { type Call, type CallConsumer, type CallTarget, type ChatCall, isChat } from "../call.ts";
 import { SealedTurns } from "../sealedTurns.ts";
 import { recall } from "./recall.ts";
@@ -293,6 +294,19 @@ it("a conversation too long to hash has no places, and its calls are found all t
   expect(shown(send([...long, assistant("", ["c1"]), result("c1")]).request.messages[1])[0]).toBe("thought hm well/SIG/sealing");
   send(long, {}, [[start, sealed("S"), textEvent(0, "A door."), ...over]]);
   expect(shown(send([...long, assistant("A door."), user("And?")]).request.messages[1])).toEqual(["text A door."]);
+});
+
+// A text that was joined from the pieces of a stream held on to every piece, and took several times what it was counted with.
+it("what is kept takes no more room than it is counted with", () => {
+  const { kept, send } = house();
+  const before = collectedHeapBytes();
+  for (let turn = 0; turn < 20; turn++) {
+    // Pieces as they come: each a string of its own.
+    const pieces = Array.from({ length: 10_000 }, (_, at) => sealed("", JSON.parse(`"t${at % 1000}"`)));
+    send(asked, {}, [[start, ...pieces, sealed(`S${turn}`), toolCallEvent(0, 0, `c${turn}`, "look", "{}")], over]);
+  }
+  expect(kept.counts().turns).toBeGreaterThan(10);
+  expect(collectedHeapBytes() - before).toBeLessThan(1.2 * kept.counts().bytes + 200_000);
 });
 
 it("members that only one dialect knows follow the parts that they belong to", () => {

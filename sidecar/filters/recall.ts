@@ -405,7 +405,7 @@ class Listener {
   #end(): void {
     const { provider, model, seals } = this.#target;
     this.#turns.forEach(({ blocks, calls, text, held }) => {
-      const sealed = blocks.filter(({ signature, redacted }) => signature !== "" || redacted !== "");
+      const sealed = blocks.filter(({ signature, redacted }) => signature !== "" || redacted !== "").map(packed);
       if (sealed.length > 0 && held <= heldTextMax && seals !== undefined)
         this.#tell({ provider, model, dialect: seals.dialect, blocks: sealed }, calls, text);
     });
@@ -418,6 +418,15 @@ interface HeardTurn {
   blocks: (SealedBlock & { readonly number: number; text: string; signature: string; redacted: string; dialect: string })[];
   /** Units of thinking that are held. */
   held: number;
+}
+
+/** A block that takes the room that it is counted with: a text that was joined from pieces holds on to all of them. */
+function packed({ text, signature, redacted, dialect, textBefore, callsBefore }: SealedBlock): SealedBlock {
+  return { text: inOnePiece(text), signature: inOnePiece(signature), redacted: inOnePiece(redacted), dialect, textBefore, callsBefore };
+}
+
+function inOnePiece(text: string): string {
+  return Buffer.from(text, "utf16le").toString("utf16le");
 }
 
 /** A piece of thinking. */
