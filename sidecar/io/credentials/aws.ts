@@ -278,10 +278,14 @@ async function askSts(asked: Question, { ask, clock }: AwsParts, signal: AbortSi
   return keysOf(question, reply, (name) => elementIn(reply.body, name === "Token" ? "SessionToken" : name), clock);
 }
 
-/** The text of an element, or undefined. */
+/** The text of an element, or undefined. Found by its ends and not by a pattern, which could take its time over a body made for that. */
 function elementIn(xml: string, name: string): string | undefined {
-  const text = new RegExp(`<${name}>([\\x21-\\x7e]{1,65536}?)</${name}>`).exec(xml)?.[1];
-  return text?.replace(/&(amp|lt|gt|quot|apos|#x2B|#43);/g, (_, entity: string) => entities[entity] ?? "");
+  const at = xml.indexOf(`<${name}>`);
+  const from = at + name.length + 2;
+  const to = xml.indexOf(`</${name}>`, from);
+  if (at === -1 || to === -1) return undefined;
+  const text = xml.slice(from, to).replace(/&(amp|lt|gt|quot|apos|#x2B|#43);/g, (_, entity: string) => entities[entity] ?? "");
+  return /^[\x21-\x7e]+$/.test(text) ? text : undefined;
 }
 
 const entities: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", "#x2B": "+", "#43": "+" };

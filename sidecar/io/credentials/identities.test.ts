@@ -1,9 +1,12 @@
 /** Which sources run, and for how long: those of the policy that holds, and no others. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { beforeEach, expect, test } from "vitest";
-import { AwsCredentialSchema } from "../../../proto/gen/outrigger/policy/v1/provider_pb.ts";
+import { AwsCredentialSchema, EntraCredentialSchema } from "../../../proto/gen/outrigger/policy/v1/provider_pb.ts";
 import { ManualClock } from "../../../test/kit/clock.ts";
-import type { UpstreamHandler, UpstreamRequest } from "../../call.ts";
+import { Secret, type UpstreamHandler, type UpstreamRequest } from "../../call.ts";
 import { type Identities, openIdentities } from "./identities.ts";
 
 const environment: Record<string, string> = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: "/c" };
@@ -11,12 +14,14 @@ const environment: Record<string, string> = { AWS_CONTAINER_CREDENTIALS_RELATIVE
 let clock: ManualClock;
 let asked: { readonly request: UpstreamRequest; readonly handler: UpstreamHandler }[];
 let aborted: number;
+let warned: string[];
 let identities: Identities;
 
 beforeEach(() => {
   clock = new ManualClock();
   asked = [];
   aborted = 0;
+  warned = [];
   identities = openIdentities({
     environment,
     clock,
@@ -31,7 +36,7 @@ beforeEach(() => {
         },
       };
     },
-    warn: () => {},
+    warn: (message) => warned.push(message),
   });
 });
 
@@ -109,3 +114,57 @@ test("once closed no timer and no question is left, whatever was being asked", a
   found(container).gathering.keep();
   expect([asked.length, clock.waiting]).toEqual([1, 0]);
 });
+
+test("what is compiled anew is fetched in its new way, though it is written as before", async () => {
+  const credential = create(EntraCredentialSchema, {
+    source: { case: "clientSecret", value: { tenantId: "t", clientId: "c", secret: { source: { case: "env", value: "S" } } } },
+  });
+  const giving = async (token: string) => {
+    const { handler } = asked.at(-1) ?? {};
+    handler?.head(200, { get: () => undefined });
+    handler?.data(Buffer.from(JSON.stringify({ access_token: token, expires_in: 3600 })));
+    handler?.end();
+    for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+  };
+  for (const secret of ["one", "two"]) {
+    const gathering = identities.gather();
+    gathering.entra("default/p", credential, "s/.default", () => new Secret(secret));
+    gathering.keep();
+    clock.advance(50 * 60_000);
+    expect(asked.at(-1)?.request.body).toContain(`client_secret=${secret}`);
+    await giving(secret);
+  }
+});
+
+test("keys of a file that changes are taken within seconds, and those that were good stay while it is broken", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "outrigger-identities-"));
+  try {
+    const credentialsFile = join(folder, "credentials");
+    const write = (id: string) => writeFileSync(credentialsFile, `[a]\naws_access_key_id=${id}\naws_secret_access_key=s\n`);
+    write("AKIAFIRST");
+    const profile = { name: "a", configFile: join(folder, "none"), credentialsFile };
+    const { gathering, identity } = found({ source: { case: "profile", value: profile } });
+    gathering.keep();
+    await identity.ready();
+    expect(identity.current()?.accessKeyId).toBe("AKIAFIRST");
+    write("AKIASECOND");
+    clock.advance(5_000);
+    await until(() => identity.current()?.accessKeyId === "AKIASECOND");
+    rmSync(credentialsFile);
+    clock.advance(5_000);
+    await until(() => warned.length > 0);
+    expect(warned[0]).toContain("there is no profile a in");
+    expect(identity.current()?.accessKeyId).toBe("AKIASECOND");
+    write("AKIATHIRD");
+    clock.advance(60_000);
+    await until(() => identity.current()?.accessKeyId === "AKIATHIRD");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+/** Lets the process read files until something has come of it. */
+async function until(come: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 10_000 && !come(); turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(come()).toBe(true);
+}

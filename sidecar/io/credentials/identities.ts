@@ -40,16 +40,34 @@ export interface IdentityParts {
   readonly warn: (message: string, facts: Readonly<Record<string, string>>) => void;
 }
 
+/** A source that outlives the policy for which it was made. */
+interface Kept<Value = unknown> extends TokenSource<Value> {
+  /** From now on fetches in this way. */
+  obtainBy(obtain: Fetch<Value>): void;
+}
+
 /** Makes what finds identities. Nothing runs until a policy keeps some. */
 export function openIdentities(parts: IdentityParts): Identities {
   const { environment, clock, random } = parts;
   const ask: Ask = asker(parts.upstream, clock);
-  let kept: ReadonlyMap<string, TokenSource<unknown>> = new Map();
+  let kept: ReadonlyMap<string, Kept> = new Map();
   const stopping = new AbortController();
+
+  function follow<Value>(first: Fetch<Value>, provider: string): Kept<Value> {
+    let latest = first;
+    const source = tokenSource<Value>((signal) => latest(signal), { ...parts, provider: nameIn(provider), stopping: stopping.signal });
+    return {
+      ...source,
+      obtainBy(obtain) {
+        latest = obtain;
+      },
+    };
+  }
 
   return {
     gather() {
-      const found = new Map<string, TokenSource<unknown>>();
+      const found = new Map<string, Kept>();
+      const adoptions: (() => void)[] = [];
 
       /** The source for a provider's credential as it is written: the one that runs already if it is the same. */
       function sourceFor<Value, Desc extends DescMessage>(
@@ -64,8 +82,10 @@ export function openIdentities(parts: IdentityParts): Identities {
         try {
           // Made even if there is one: what is wrong with the environment now is told now.
           const obtain = make();
-          const running = kept.get(key) as TokenSource<Value> | undefined;
-          const source = running ?? tokenSource(obtain, { ...parts, provider: nameIn(provider), stopping: stopping.signal });
+          const running = kept.get(key) as Kept<Value> | undefined;
+          const source = running ?? follow(obtain, provider);
+          // What was compiled anew may read a secret from elsewhere, though it is written as before.
+          adoptions.push(() => source.obtainBy(obtain));
           found.set(key, source);
           return { identity: source };
         } catch (error) {
@@ -88,6 +108,7 @@ export function openIdentities(parts: IdentityParts): Identities {
         keep() {
           if (stopping.signal.aborted) return;
           for (const [key, source] of kept) if (!found.has(key)) source.rest();
+          for (const adopt of adoptions) adopt();
           for (const source of found.values()) source.start();
           kept = found;
         },

@@ -35,9 +35,9 @@ function readSections(text: string, nameOf: (section: string) => string | undefi
   for (const line of text.split(/\r?\n/)) {
     // What is indented belongs to the setting above; none of those matters here.
     if (line.trim() === "" || /^[#;]/.test(line) || /^\s/.test(line)) continue;
-    const section = /^\[\s*([^\]]*?)\s*\]/.exec(line)?.[1];
-    if (section !== undefined) {
-      const name = nameOf(section)?.replace(/^(["'])(.*)\1$/, "$2");
+    const close = line.indexOf("]");
+    if (line.startsWith("[") && close !== -1) {
+      const name = nameOf(line.slice(1, close).trim())?.replace(/^(["'])(.*)\1$/, "$2");
       current = name === undefined ? undefined : (into.get(name) ?? new Map());
       if (name !== undefined && current !== undefined) into.set(name, current);
       continue;
