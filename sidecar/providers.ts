@@ -38,6 +38,8 @@ export interface ProviderRow {
   readonly capabilities?: readonly Capability[];
   /** Of the Hugging Face dialect: whether one host serves many models by path. */
   readonly modelInPath?: boolean;
+  /** The most inputs of one request for vectors, where the server takes fewer than the dialect's own API. */
+  readonly embeddingInputs?: number;
   /** How long to wait for the first content where policy says nothing, in milliseconds; absent means as long as for any other. */
   readonly firstContentMs?: number;
   /** Model names by which the endpoint can be recognised, for routes that are made without a policy. */
@@ -306,6 +308,8 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     ],
     modelPatterns: [],
   },
+  // A server of embedding models alone; a larger batch is refused unless its operator allows more.
+  tei: { ...engine, endpoint: "", openai: {}, embeddingInputs: 32 },
   vllm: { ...engine, endpoint: "" },
   sglang: { ...engine, endpoint: "" },
   llamacpp: { ...engine, endpoint: "", capabilities: oneAnswer },

@@ -144,9 +144,14 @@ describe("EmbeddingService", () => {
 
   test("says what could not be carried: refused by one route, left out by another", async () => {
     const client = createClient(EmbeddingService, createConnectTransport({ baseUrl: house.origin, httpVersion: "1.1" }));
+    const extras = [{ dialect: "other", path: "truncate", json: "1" }];
+    await expect(client.createEmbeddings({ embedding: { ...request, extras } })).rejects.toThrow(/does not support truncate/);
     const purpose = EmbeddingPurpose.QUERY;
-    await expect(client.createEmbeddings({ embedding: { ...request, purpose } })).rejects.toThrow(/does not support purpose/);
-    const { embedding } = await client.createEmbeddings({ embedding: { ...request, model: "lenient", purpose } });
-    expect(embedding?.warnings).toMatchObject([{ code: "PARAMETER_DROPPED", field: "purpose" }]);
+    const { embedding } = await client.createEmbeddings({ embedding: { ...request, model: "lenient", purpose, extras } });
+    // What a model makes nothing of is left out by either.
+    expect(embedding?.warnings).toMatchObject([
+      { code: "PARAMETER_DROPPED", field: "purpose" },
+      { code: "PARAMETER_DROPPED", field: "truncate" },
+    ]);
   });
 });

@@ -112,6 +112,52 @@ export function textsOf(inputs: readonly EmbeddingInput[], report: Report): stri
   });
 }
 
+/** Headers of every request for vectors. */
+export const vectorHeaders: readonly string[] = Object.freeze([
+  "content-type",
+  "application/json",
+  "accept",
+  "application/json",
+  "accept-encoding",
+  "identity",
+]);
+
+/**
+ * The purpose in words of an API that must be told one, and knows `others` beside documents. What is said for a request that names none,
+ * or one that the API has no word for, is reported: vectors for another purpose are other vectors.
+ */
+export function requiredPurpose<Word extends string>(
+  { purpose }: EmbeddingRequest,
+  document: Word,
+  others: Readonly<Partial<Record<EmbeddingPurpose, Word>>>,
+  report: Report,
+): Word {
+  if (purpose === EmbeddingPurpose.DOCUMENT) return document;
+  const word = others[purpose];
+  if (word !== undefined) return word;
+  const why = purpose === EmbeddingPurpose.UNSPECIFIED ? "the request names none" : "the API has no other word for it";
+  report.changed("purpose", `The purpose was sent as ${document}: the API must be told one, and ${why}.`);
+  return document;
+}
+
+/** Reports the purpose to a caller whose model knows none: what it makes is the same for each, so that nothing is lost. */
+export function reportPurpose({ purpose }: EmbeddingRequest, report: Report): void {
+  if (purpose === EmbeddingPurpose.UNSPECIFIED) return;
+  report.dropped("purpose", "purpose was left out: the model makes the same vectors for every purpose, or is not told it by this API.");
+}
+
+/** Reports what an API that makes vectors of texts has no place for. */
+export function reportUser({ user }: EmbeddingRequest, report: Report): void {
+  if (user !== "") report.dropped("user", "This provider has no place for the name of a user.");
+}
+
+/** Usage of one count that stands apart from any account in the body, such as in a header; undefined for what is none. */
+export function countedInput(count: string | number | undefined, nativeJson = ""): Usage | undefined {
+  const tokens = typeof count === "string" && /^\d{1,15}$/.test(count) ? Number(count) : count;
+  if (typeof tokens !== "number" || !Number.isSafeInteger(tokens) || tokens < 0) return undefined;
+  return { $typeName: "outrigger.chat.v1.Usage", inputTokens: BigInt(tokens), nativeJson };
+}
+
 /**
  * The extras of a request that are still to be carried: one that says by another name what the purpose says is none where the purpose
  * has a place.

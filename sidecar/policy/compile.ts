@@ -202,7 +202,7 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
     betweenContentTimeoutMs: milliseconds(spec.timeouts?.betweenContent, defaults.betweenContentMs),
     callTimeoutMs: milliseconds(spec.timeouts?.call, defaults.callMs),
     connections: spec.limits?.connections || defaults.connections,
-    embeddingInputsMax: spec.limits?.embeddingInputs || Number.POSITIVE_INFINITY,
+    embeddingInputsMax: spec.limits?.embeddingInputs || (row.embeddingInputs ?? Number.POSITIVE_INFINITY),
     answerBytesMax: Number(spec.limits?.answerBytes ?? 0n) || defaults.answerBytes,
   };
 }

@@ -14,6 +14,7 @@ test("what policy leaves out is left to the server or to the rows", () => {
   expect(ollamaOptions(create(OllamaDialectSchema, { models: [{ pattern: "a*" }] }))).toEqual({
     contextTokens: undefined,
     keepAlive: undefined,
+    oneVectorAtOnce: false,
     models: [{ pattern: "a*", thinking: undefined, contextTokens: undefined }],
   });
   expect(
@@ -24,7 +25,12 @@ test("what policy leaves out is left to the server or to the rows", () => {
         models: [{ pattern: "b", thinking: OllamaThinking.WORDS, contextTokens: 20n }],
       }),
     ),
-  ).toEqual({ contextTokens: 10, keepAlive: "5m", models: [{ pattern: "b", thinking: "words", contextTokens: 20 }] });
+  ).toEqual({
+    contextTokens: 10,
+    keepAlive: "5m",
+    oneVectorAtOnce: false,
+    models: [{ pattern: "b", thinking: "words", contextTokens: 20 }],
+  });
 });
 
 test("a prompt format is never guessed", () => {

@@ -13,10 +13,11 @@ import type { OllamaModelRow, OllamaOptions } from "../dialects/ollama/ollama.ts
 import type { PromptFormat } from "../dialects/rawPrompt.ts";
 
 /** The options of the client half of Ollama's dialect. */
-export function ollamaOptions({ contextTokens, keepAlive, models }: OllamaDialect): OllamaOptions {
+export function ollamaOptions({ contextTokens, keepAlive, oneVectorAtOnce, models }: OllamaDialect): OllamaOptions {
   return {
     contextTokens: Number(contextTokens) || undefined,
     keepAlive: keepAlive || undefined,
+    oneVectorAtOnce,
     models: models.map(
       (model): OllamaModelRow => ({
         pattern: model.pattern,

@@ -6,6 +6,7 @@
  * `readFault` what happens instead. `invoke` is the older API, in which a model is spoken to in its own dialect.
  */
 import type { ClientHalf } from "../dialect.ts";
+import { embeddings } from "./embeddings.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { type BedrockOptions, requestWriter } from "./writeRequest.ts";
@@ -16,7 +17,7 @@ export type { BedrockOptions, GuardrailOptions } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function bedrockClient(options: BedrockOptions): ClientHalf {
-  return Object.freeze({ dialect: "bedrock", writeRequest: requestWriter(options), readAnswer, readFault, seals });
+  return Object.freeze({ dialect: "bedrock", writeRequest: requestWriter(options), readAnswer, readFault, embeddings, seals });
 }
 
 /** Models of many makers seal here, and not all say that their seals can be opened elsewhere. */

@@ -13,6 +13,7 @@ import { EventStreamReader } from "../../framing/eventStream.ts";
 import { isObject, removeMember, spliceMembers } from "../../framing/json.ts";
 import type { AnswerInput, AnswerReader, ClientHalf, RequestInput, WrittenRequest } from "../dialect.ts";
 import { Report } from "../report.ts";
+import { embeddings } from "./embeddings.ts";
 import { eventOf, faultOfBytes, incomplete, invalid, textOf } from "./frames.ts";
 import { readFault } from "./readFault.ts";
 import { modelPath, streamHeaders, unaryHeaders } from "./writeRequest.ts";
@@ -33,6 +34,7 @@ export function invokeClient(inner: ClientHalf, format: EnvelopeFormat): ClientH
     writeRequest: (input: RequestInput) => writeRequest(inner, format, input),
     readAnswer: (input: AnswerInput) => (input.streaming ? new ChunkReader(inner.readAnswer(input), input) : inner.readAnswer(input)),
     readFault,
+    embeddings,
     seals: inner.seals,
   });
 }

@@ -37,6 +37,28 @@ export interface BedrockModel {
   readonly maxOutputTokens: number;
 }
 
+/** What must be known of a model that makes vectors, of which every maker's have a body of their own. */
+export interface VectorModel {
+  /** The form of the body, by its member for the text: one text, a list of them, or one inside of parameters. */
+  readonly form: "inputText" | "texts" | "singleEmbeddingParams";
+  /** Whether the length of vectors can be chosen. */
+  readonly dimensions: boolean;
+}
+
+/** Looks up a model that makes vectors; undefined for one that is not known to. */
+export function vectorModel(model: string): VectorModel | undefined {
+  return vectorModels.find(({ pattern }) => matcher(pattern)(model));
+}
+
+const vectorModels: readonly (VectorModel & { readonly pattern: string })[] = [
+  { pattern: "*titan-embed-text-v1*", form: "inputText", dimensions: false },
+  { pattern: "*titan-embed-g1*", form: "inputText", dimensions: false },
+  { pattern: "*titan-embed-text*", form: "inputText", dimensions: true },
+  { pattern: "*cohere.embed-v4*", form: "texts", dimensions: true },
+  { pattern: "*cohere.embed*", form: "texts", dimensions: false },
+  { pattern: "*nova-*-embeddings*", form: "singleEmbeddingParams", dimensions: true },
+];
+
 /** One row. What it leaves out, a later row that fits decides. */
 export type BedrockModelRow = { readonly [Key in keyof BedrockModel]?: BedrockModel[Key] | undefined } & {
   /** Which models: a name in which `*` stands for anything. */

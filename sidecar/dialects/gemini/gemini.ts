@@ -6,6 +6,7 @@
  * signatures travel through callers that know nothing of them.
  */
 import type { ClientHalf } from "../dialect.ts";
+import { embeddingHalf } from "./embeddings.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { type GeminiOptions, requestWriter } from "./writeRequest.ts";
@@ -16,7 +17,14 @@ export type { GeminiOptions } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function geminiClient(options: GeminiOptions): ClientHalf {
-  return Object.freeze({ dialect: "gemini", writeRequest: requestWriter(options), readAnswer, readFault, seals });
+  return Object.freeze({
+    dialect: "gemini",
+    writeRequest: requestWriter(options),
+    readAnswer,
+    readFault,
+    embeddings: embeddingHalf(options),
+    seals,
+  });
 }
 
 /** Models think and sign unasked. Nobody says that a signature made in one project is opened in another. */

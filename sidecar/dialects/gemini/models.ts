@@ -29,6 +29,11 @@ export interface GeminiModel {
   readonly fetches: boolean;
 }
 
+/** Whether a model in a project makes vectors by predicting, many at once; newer ones embed one content in a request. */
+export function predictsVectors(model: string): boolean {
+  return !/(^|\/)gemini-embedding/.test(model);
+}
+
 /** One row. What it leaves out, a later row that fits decides. */
 export type GeminiModelRow = { /** Which models: a name in which `*` stands for anything. */ readonly pattern: string } & {
   readonly [Trait in keyof GeminiModel]?: GeminiModel[Trait] | undefined;

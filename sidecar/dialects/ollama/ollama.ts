@@ -5,6 +5,7 @@
  * happens instead.
  */
 import type { ClientHalf } from "../dialect.ts";
+import { embeddingHalf } from "./embeddings.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { type OllamaOptions, requestWriter } from "./writeRequest.ts";
@@ -14,5 +15,11 @@ export type { OllamaOptions } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function ollamaClient(options: OllamaOptions): ClientHalf {
-  return Object.freeze({ dialect: "ollama", writeRequest: requestWriter(options), readAnswer, readFault });
+  return Object.freeze({
+    dialect: "ollama",
+    writeRequest: requestWriter(options),
+    readAnswer,
+    readFault,
+    embeddings: embeddingHalf(options),
+  });
 }

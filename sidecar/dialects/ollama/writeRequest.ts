@@ -16,6 +16,8 @@ export interface OllamaOptions {
   readonly contextTokens: number | undefined;
   /** How long the model stays loaded behind a call, such as `5m`; undefined leaves it to the server. */
   readonly keepAlive: string | undefined;
+  /** Whether the server only makes vectors one at a time, as those before 0.3 do; no if left out. */
+  readonly oneVectorAtOnce?: boolean;
   /** What single models can be asked; the first row that fits goes before the built-in ones. */
   readonly models: readonly OllamaModelRow[];
 }

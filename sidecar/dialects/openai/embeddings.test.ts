@@ -143,7 +143,7 @@ describe("what goes to a provider", () => {
 
   test("is a purpose only in the caller's own word for it", () => {
     const purpose = EmbeddingPurpose.QUERY;
-    expect(faultOf(() => write({ purpose }))).toMatchObject({ reason: FaultReason.PARAMETER_UNSUPPORTED, field: "purpose" });
+    expect(write({ purpose }).warnings).toMatchObject([{ code: "PARAMETER_DROPPED", field: "purpose" }]);
     expect(write({ purpose, extras: [{ dialect: "openai", path: "input_type", json: '"query"' }] }).json.input_type).toBe("query");
   });
 });

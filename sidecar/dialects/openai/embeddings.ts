@@ -6,7 +6,7 @@
  */
 import { type Batch, EmbeddingCollector } from "../../../proto/chat.ts";
 import { Fault, FaultReason } from "../../../proto/fault.ts";
-import type { Extra, Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type EmbeddingInput, EmbeddingPurpose, type EmbeddingRequest } from "../../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { decodeJson, isObject, JsonError, JsonPlace, type JsonValue, parseObject, RawJson, stringify } from "../../framing/json.ts";
 import type {
@@ -24,7 +24,7 @@ import { Field } from "../field.ts";
 import { pathWriter } from "../path.ts";
 import { type Members, placeExtras } from "../placeExtras.ts";
 import { Report } from "../report.ts";
-import { encodeVector, PURPOSE_MEMBER, readVectors, type VectorAnswer } from "../vectors.ts";
+import { encodeVector, PURPOSE_MEMBER, readVectors, reportPurpose, type VectorAnswer, vectorHeaders } from "../vectors.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { readUsage } from "./usage.ts";
 import { writeFault } from "./writeFault.ts";
@@ -44,7 +44,7 @@ export function embeddingHalf(options: OpenAiOptions): EmbeddingHalf {
     inputsMax: () => inputsMax,
     writeRequest(input: EmbeddingRequestInput): WrittenRequest {
       const report = new Report(input.model, input.dropUnsupported);
-      return { path: pathOf(input.model), headers, body: writeBody(input, options, report), warnings: report.warnings };
+      return { path: pathOf(input.model), headers: vectorHeaders, body: writeBody(input, options, report), warnings: report.warnings };
     },
     readAnswer: (input: EmbeddingAnswerInput): AnswerReader => readVectors(input, readBody),
   });
@@ -52,15 +52,6 @@ export function embeddingHalf(options: OpenAiOptions): EmbeddingHalf {
 
 /** As many as the API takes at once; servers that borrowed it take fewer or more, and say so in a refusal. */
 const inputsMax = 2048;
-
-const headers: readonly string[] = Object.freeze([
-  "content-type",
-  "application/json",
-  "accept",
-  "application/json",
-  "accept-encoding",
-  "identity",
-]);
 
 /** What was read, with the form in which the caller wants numbers. */
 interface OpenAiEmbeddingRequest extends ReadRequest<EmbeddingRequest> {
@@ -221,8 +212,8 @@ function writeBody({ request, model }: EmbeddingRequestInput, options: OpenAiOpt
   const root: Members = { model, input: writeInputs(request.inputs, report), [dimensionsField]: request.dimensions };
   if (base64Vectors) root.encoding_format = "base64";
   if (request.user !== "") root.user = request.user;
-  const said = request.extras.some((extra: Extra) => extra.dialect === "openai" && extra.path === PURPOSE_MEMBER);
-  if (request.purpose !== EmbeddingPurpose.UNSPECIFIED && !said) report.unsupported("purpose", ": the API has no such parameter");
+  const said = request.extras.some(({ dialect, path }) => dialect === "openai" && path === PURPOSE_MEMBER);
+  if (!said) reportPurpose(request, report);
   placeExtras(root, request.extras, "openai", report);
   return stringify(root);
 }
