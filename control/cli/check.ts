@@ -5,6 +5,7 @@
  * sidecar's own machine knows: whether the environment variables and files of its secrets are there.
  */
 import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { ProviderSpec } from "../../proto/gen/outrigger/policy/v1/provider_pb.ts";
 import { isPattern, matcher } from "../../proto/pattern.ts";
 import { closest } from "../../proto/resources/closest.ts";
 import { consumersOf } from "../../proto/resources/consistency.ts";
@@ -83,6 +84,7 @@ function checkProviders({ providers }: Resources, tell: Tell): void {
       const message = `${carried} to ${url.hostname} without encryption.`;
       tell("policy/plain-http", "warning", provider, "spec.endpoint", message, "Use https, or a host of your own network.");
     }
+    checkIdentity(spec, row, (field, message, hint) => tell("policy/missing-field", "error", provider, field, message, hint));
     checkCredential(spec.credential !== undefined, spec.endpoint === "", row, (message, hint) =>
       tell("policy/no-credential", "warning", provider, "spec.credential", message, hint),
     );
@@ -99,6 +101,27 @@ function checkProviders({ providers }: Resources, tell: Tell): void {
       );
     }
   }
+}
+
+/** What a credential is for stands in the row, or must be said. */
+function checkIdentity(
+  { credential, dialect }: ProviderSpec,
+  row: ProviderRow,
+  tell: (field: string, message: string, hint: string) => void,
+): void {
+  const form = credential?.form;
+  if (form?.case === "aws") {
+    const region = form.value.region || (dialect.value !== undefined && "region" in dialect.value ? dialect.value.region : "");
+    if (!form.value.service && row.signingService === undefined)
+      tell("spec.credential.aws.service", "The provider's row names no service to sign for.", "Name one, such as execute-api.");
+    if (region === "") tell("spec.credential.aws.region", "A signature needs a region.", "Give one such as eu-central-1.");
+  }
+  if (form?.case === "entra" && !form.value.scope && row.entraScope === undefined)
+    tell(
+      "spec.credential.entra.scope",
+      "The provider's row names no scope to ask a token for.",
+      "Name one, such as api://my-app/.default.",
+    );
 }
 
 /** A provider at the row's own address, whose users have a key by custom, wants one. */
