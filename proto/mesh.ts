@@ -25,6 +25,16 @@ export function rootSigningBytes(statement: Uint8Array): Uint8Array<ArrayBuffer>
   return afterLine("outrigger root 1", statement);
 }
 
+/** What is signed to endorse a key that signs roots: its public part, 32 bytes. */
+export function keySigningBytes(publicKey: Uint8Array): Uint8Array<ArrayBuffer> {
+  return afterLine("outrigger key 1", publicKey);
+}
+
+/** What a sealed secret is bound to beside its name: the scope and root that it was sealed for. */
+export function sealingInfo(scope: string, root: string): Uint8Array<ArrayBuffer> {
+  return afterLine("outrigger secret 1", new TextEncoder().encode(`${scope}\n${root}`));
+}
+
 /** What a sidecar signs to show that a public key is its own: SHA-256 of the join token (32 bytes, or none) and the key in DER. */
 export function joinProofBytes(tokenSha256: Uint8Array, publicKey: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(tokenSha256.length + publicKey.length);

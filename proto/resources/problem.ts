@@ -45,6 +45,8 @@ export type ProblemId =
   | "policy/other-owner"
   // What a sidecar of this build has never heard of.
   | "policy/not-understood"
+  // What nobody has vouched for whom a sidecar believes.
+  | "policy/not-vouched"
   // What no build has.
   | "policy/unknown-row"
   | "policy/no-endpoint"
