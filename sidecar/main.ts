@@ -1,5 +1,10 @@
 /** Builds one sidecar: every part is made here and handed what it needs. Nothing is decided here. */
-import { hash } from "node:crypto";
+import { hash, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import type { Transport } from "@connectrpc/connect";
+import { listResources } from "../proto/resources/kinds.ts";
+import type { Problem, Resources } from "../proto/resources.ts";
 import type { House } from "./call.ts";
 import { anthropicServer } from "./dialects/anthropic/anthropic.ts";
 import { openAiEmbeddingServer, openAiServer } from "./dialects/openai/openai.ts";
@@ -13,28 +18,28 @@ import { responsesDoor } from "./doors/responses.ts";
 import { recall } from "./filters/recall.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
+import { type ControlAddress, certificatePem, dialControl, dialOver, endOf, fetchAuthority, joinControl } from "./io/control.ts";
 import { openIdentities } from "./io/credentials/identities.ts";
+import { gunzip, keyPem, makeOwnKey, makeSealKey, verifySignature } from "./io/keys.ts";
 import { type LineWriter, openLines } from "./io/lines.ts";
 import { meterLoad } from "./io/load.ts";
 import { systemRandom } from "./io/random.ts";
 import { openSecrets } from "./io/secrets.ts";
 import { signer } from "./io/sign.ts";
+import { openStateFolder } from "./io/stateFolder.ts";
 import { openTelemetry } from "./io/telemetry.ts";
 import { openUpstream } from "./io/upstream.ts";
+import { prepareRemote, type RemoteAddress, type RemoteParts } from "./mesh/remote.ts";
+import { meshSource } from "./mesh/source.ts";
+import { openTally } from "./mesh/tally.ts";
 import { compilePolicy } from "./policy/compile.ts";
+import type { PolicySource } from "./policy/source.ts";
 import { findForeign } from "./policy/understand.ts";
-import { type Offer, type Outcome, type PolicyStatus, watchPolicy } from "./policy/watch.ts";
+import { type PolicyStatus, watchPolicy } from "./policy/watch.ts";
 import { SealedTurns } from "./sealedTurns.ts";
-import type { SidecarSettings } from "./settings.ts";
+import type { MeshSettings, SidecarSettings } from "./settings.ts";
 
-/** Where policy comes from. */
-export interface PolicySource {
-  /**
-   * Offers the policy that holds now, and again each time it changes, until the function returned is called. What becomes of an offer is
-   * returned at once: whoever sent it may want to know.
-   */
-  subscribe(offer: (offer: Offer) => Outcome): () => void;
-}
+export type { PolicySource } from "./policy/source.ts";
 
 /** What a sidecar may be given beside its settings. */
 export interface SidecarParts {
@@ -70,6 +75,70 @@ const sealedLimits = {
   idleMs: 3_600_000,
 } as const;
 
+/** A control in another process, as a source of policy. Nothing is asked of it before a sidecar subscribes. */
+export async function remoteControl(settings: MeshSettings): Promise<PolicySource> {
+  const disk = settings.stateFolder === null ? undefined : await openStateFolder(settings.stateFolder);
+  const readText = (path: string | null): string => (path === null ? "" : readFileSync(path, "utf8").trim());
+  const inPem = ({ url, authority, own }: RemoteAddress): ControlAddress => ({
+    url,
+    authority: typeof authority === "object" ? certificatePem(authority) : authority,
+    own: own && { certificate: own.certificates.map(certificatePem).join(""), key: keyPem(own.privateKey) },
+  });
+  const parts: RemoteParts = {
+    disk,
+    verify: verifySignature,
+    sha256: (data) => hash("sha256", data, "hex"),
+    digest: (data) => new Uint8Array(hash("sha256", data, "buffer")),
+    gunzip,
+    sealKey: makeSealKey,
+    makeKey: makeOwnKey,
+    drawName: randomUUID,
+    decode: (text) => Buffer.from(text, "base64url").toString("utf8"),
+    readToken: () => readText(settings.tokenFile),
+    readAuthority: () => (settings.authorityFile === null ? undefined : readText(settings.authorityFile)),
+    fetchAuthority,
+    ask: (address, request) => joinControl(inPem(address), request),
+    dial: (address) => dialControl(() => inPem(address())),
+    endOf,
+    check: await ownRules(),
+  };
+  return meshSource({
+    prepare: (desk) => prepareRemote({ ...settings, url: settings.control }, parts, desk),
+    prompt: false,
+    delivers: true,
+  });
+}
+
+/** What finds out what is wrong with policy by its own rules, whatever control has said of it. Loads what reads policy, some 100 ms. */
+async function ownRules(): Promise<(resources: Resources) => readonly Problem[]> {
+  const { joinFiles, makeRules, readMessage } = await import("../proto/resources.ts");
+  const rules = makeRules();
+  return (resources) => joinFiles(listResources(resources).map((resource) => readMessage(resource, rules))).problems;
+}
+
+/** A control in this process, as a source of policy: by the same code, over what carries messages between the two. */
+export function controlBeside(transport: Transport): PolicySource {
+  return meshSource({
+    prepare: async ({ version, capabilityLevel }) => ({
+      identity: { instance: "beside", namespace: "default", account: "local", build: version, capabilityLevel },
+      dial: dialOver(transport),
+      sha256: (data) => hash("sha256", data, "hex"),
+      gunzip,
+      verify: verifySignature,
+      sealKey: makeSealKey,
+      keys: new Map(),
+      credential: () => "",
+      slots: { found: [], keep: () => undefined, settled: async () => undefined },
+      // Whoever reads policy in this process has held it against its rules.
+      check: () => [],
+      trusted: () => undefined,
+      times: { bootGraceMs: 0, maxStaleMs: 0 },
+    }),
+    prompt: true,
+    delivers: false,
+  });
+}
+
 /** Starts a sidecar. Throws if an address cannot be listened on; then everything that was opened is closed again. */
 export async function startSidecar(settings: SidecarSettings, source: PolicySource, parts: SidecarParts): Promise<Sidecar> {
   const clock = systemClock;
@@ -79,13 +148,15 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);
   const warn = (message: string, facts: Readonly<Record<string, string>>): void => telemetry.log.warn(facts, message);
-  const secrets = openSecrets(parts.environment, clock, warn);
+  const secrets = openSecrets(parts.environment, clock, warn, source.delivers);
   const identities = openIdentities({ environment: parts.environment, upstream: upstream.send, clock, random, warn });
   const shedding = shed({ callsMax: settings.callsMax, saturated: load.saturated }, clock);
   const sealedTurns = new SealedTurns({ bytesMax: settings.sealedBytesMax, ...sealedLimits }, clock);
   const sha256 = (text: string): string => hash("sha256", text, "hex");
   const recalling = recall(sealedTurns, sha256);
   telemetry.watchSealedTurns(() => sealedTurns.counts());
+  const tally = openTally();
+  let tallied = false;
   let draining = false;
 
   const policies = watchPolicy({
@@ -103,7 +174,10 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
         signer: (scope, key) => signer(scope, key, clock),
         shed: shedding,
         recall: recalling,
-        write: telemetry.write,
+        write(record) {
+          telemetry.write(record);
+          if (tallied) tally.count(record);
+        },
         refused: (call, fault) => telemetry.refused(call.door, call.id, fault),
       });
       if (compiled.policy !== undefined) gathering.keep();
@@ -137,12 +211,30 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   let stopping: Promise<void> | undefined;
   const stopped = Promise.withResolvers<void>();
   const ops = createOps({
-    notReady: () => (draining ? "draining" : policies.status().root === undefined ? "no policy" : undefined),
+    notReady() {
+      if (draining) return "draining";
+      if (policies.status().root !== undefined) return undefined;
+      const waitingFor = source.waitingFor?.() ?? "";
+      return waitingFor === "" ? "no policy" : `no policy: ${waitingFor}`;
+    },
     metrics: async () => (await telemetry.metrics()).text,
     drain: () => void stop(settings.drainGraceMs),
     house,
   });
-  const unsubscribe = source.subscribe((offer) => policies.offer(offer));
+  const unsubscribe = source.subscribe(policies.offer, {
+    clock,
+    random,
+    version: parts.version,
+    capabilityLevel: settings.capabilityLevel,
+    trial: policies.trial,
+    health() {
+      tallied = true;
+      return { ...tally.take(), loopDelayMax: durationFromMs(Math.round(load.worstLagMs())) };
+    },
+    deliver: secrets.deliver,
+    watchMesh: telemetry.watchMesh,
+    note: (severity, message, facts) => telemetry.log[severity](facts, message),
+  });
 
   function stop(graceMs: number): Promise<void> {
     draining = true;
@@ -151,7 +243,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     stopping ??= (async () => {
       await closed;
       await ops.close();
-      unsubscribe();
+      await unsubscribe();
       policies.close();
       secrets.close();
       identities.close();
@@ -164,6 +256,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   }
 
   try {
+    await source.begun;
     const port = settings.listen === null ? 0 : await listener.listen(settings.listen.host, settings.listen.port);
     if (settings.socketPath !== null) await listener.listenUnix(settings.socketPath);
     const opsPort = settings.ops === null ? 0 : await ops.listen(settings.ops.host, settings.ops.port);

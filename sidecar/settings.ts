@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { capabilityLevel } from "../proto/capability.ts";
+import { readJoinToken } from "../proto/mesh.ts";
 
 const address = z.strictObject({
   /** An address to listen on; loopback unless said otherwise, since a sidecar serves its own pod. */
@@ -67,4 +68,73 @@ export function sidecarSettings(given: GivenSettings = {}): SidecarSettings {
   if (read.success) return read.data;
   const problems = read.error.issues.map(({ path, message }) => `${path.join(".") || "settings"}: ${message}`);
   throw new Error(`The settings are wrong: ${problems.join("; ")}`);
+}
+
+const meshSchema = z.strictObject({
+  /** Where control is, as `https://host:port`, `http://host:port` or `unix:/path`. */
+  control: z.string().refine((text) => controlUrl(text) !== undefined, "expected https://HOST:PORT, http://HOST:PORT or unix:/PATH"),
+  /** The folder for the last good policy and the identity; null keeps neither beyond the process. */
+  stateFolder: z.string().min(1).nullable().default(null),
+  /** What buys a certificate, or is shown as it is where there is no TLS; null for none. */
+  joinToken: z.string().min(1).nullable().default(null),
+  /** A file with a token of the platform, read anew whenever it is needed; null for none. */
+  tokenFile: z.string().min(1).nullable().default(null),
+  /** A file with the authority, in PEM, whose certificates control shows; null for those that the system trusts. */
+  authorityFile: z.string().min(1).nullable().default(null),
+  /** Who this sidecar says it is; null for what its certificate or token says, or else default. */
+  namespace: z.string().min(1).max(63).nullable().default(null),
+  account: z.string().min(1).max(253).nullable().default(null),
+  /** Its own name for itself; null for what the token says, or else what was drawn at the first start. */
+  instance: z.string().min(1).max(253).nullable().default(null),
+  /** Whether to speak without TLS to another machine, where something else encrypts or the network is trusted. */
+  plaintext: z.boolean().default(false),
+  /** How long control is waited for at the start, in milliseconds, before the policy on the disk is used: longer than a restart's pause. */
+  bootGraceMs: z.int().min(0).default(5_000),
+  /** How long ago, in milliseconds, control may have confirmed a policy on the disk at most: over a night without anybody awake. */
+  maxStaleMs: z
+    .int()
+    .min(0)
+    .default(24 * 60 * 60_000),
+});
+
+/** How one sidecar is connected to control. */
+export type MeshSettings = z.output<typeof meshSchema>;
+
+/** The same as it is given. */
+export type GivenMeshSettings = z.input<typeof meshSchema>;
+
+/** Reads how a sidecar is connected. Throws an error whose message names every setting at fault. */
+export function meshSettings(given: GivenMeshSettings): MeshSettings {
+  const read = meshSchema.safeParse(given);
+  if (!read.success) {
+    const problems = read.error.issues.map(({ path, message }) => `${path.join(".") || "settings"}: ${message}`);
+    throw new Error(`The settings are wrong: ${problems.join("; ")}`);
+  }
+  const { control, plaintext, joinToken, tokenFile } = read.data;
+  const url = controlUrl(control);
+  if (url?.protocol === "http:" && !isLoopback(url.hostname) && !plaintext) {
+    throw new Error(
+      `The settings are wrong: control: ${url.host} is another machine, and http is not encrypted; expected https, or --plaintext`,
+    );
+  }
+  if (joinToken !== null && readJoinToken(joinToken) === undefined) {
+    throw new Error("The settings are wrong: joinToken: this is no join token; `outrigger join-token create` makes one");
+  }
+  if (joinToken !== null && tokenFile !== null) {
+    throw new Error("The settings are wrong: tokenFile: a join token was given too, and a sidecar proves itself in one way");
+  }
+  return read.data;
+}
+
+/** Reads an address of control; undefined if it is none. */
+function controlUrl(text: string): URL | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  if (url.protocol === "unix:") return url.pathname.startsWith("/") ? url : undefined;
+  const bare = (url.pathname === "/" || url.pathname === "") && url.search === "" && url.hash === "" && url.username === "";
+  return bare && (url.protocol === "https:" || url.protocol === "http:") && url.hostname !== "" ? url : undefined;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
 }

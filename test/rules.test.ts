@@ -241,17 +241,35 @@ const rules: readonly Rule[] = [
     ],
   },
   {
+    says: "the mesh room imports itself, proto, call.ts, and what policy is offered to and kept by; never io, a door, or Node",
+    reason: "the client of control is tested with the test's own clock, network and disk, ten thousand times over",
+    check: forbid(
+      (path) => path.startsWith("sidecar/mesh/") && !isTest(path),
+      ({ target, typeOnly }) =>
+        !/^(sidecar\/mesh|proto)\//.test(target) &&
+        !["sidecar/call.ts", "sidecar/policy/lastKnownGood.ts"].includes(target) &&
+        !target.startsWith("@bufbuild/protobuf") &&
+        !(typeOnly && /^sidecar\/(policy|filters)\//.test(target)),
+    ),
+    plants: [
+      { files: { "sidecar/mesh/x.ts": 'import { hash } from "node:crypto";' }, caught: "sidecar/mesh/x.ts" },
+      { files: { "sidecar/mesh/x.ts": 'import { dialControl } from "../io/control.ts";' }, caught: "sidecar/mesh/x.ts" },
+      { files: { "sidecar/mesh/x.ts": 'import { watchPolicy } from "../policy/watch.ts";' }, caught: "sidecar/mesh/x.ts" },
+    ],
+  },
+  {
     says: "only io/upstream.ts imports undici",
     reason: "one way out: one place that dials, one place to check where to",
     check: reserve(["undici"], (path) => ["sidecar/io/upstream.ts", "sidecar/io/undici.d.ts"].includes(path) || isTest(path)),
     plants: [{ files: { "sidecar/policy/x.ts": 'import { Pool } from "undici";' }, caught: "sidecar/policy/x.ts" }],
   },
   {
-    says: "only doors, control's services and the demo provider speak HTTP as a server: connect-node, node:http, node:http2, node:net, node:tls",
+    says: "only doors, control's services and the demo provider speak HTTP as a server, and only io/control.ts dials control",
     reason: "what is sent to callers is decided in one place; control and the demo provider are servers of their own",
     check: reserve(
       ["@connectrpc/connect-node", "node:http", "node:http2", "node:https", "node:net", "node:tls", "node:dgram"],
-      (path) => /^(sidecar\/doors|control\/demo|control\/serve|control\/cli)\//.test(path) || isTest(path),
+      (path) =>
+        /^(sidecar\/doors|control\/demo|control\/serve|control\/cli)\//.test(path) || path === "sidecar/io/control.ts" || isTest(path),
     ),
     plants: [
       { files: { "sidecar/filters/x.ts": 'import type { Server } from "node:http2";' }, caught: "sidecar/filters/x.ts" },

@@ -4,7 +4,21 @@ import type { PolicySource, Sidecar } from "../../sidecar/main.ts";
 import type { GivenSettings } from "../../sidecar/settings.ts";
 import { Failure, type World } from "./world.ts";
 
-/** Starts it. Throws a `Failure` if an address is taken, the settings are wrong, or the first policy is refused. */
+/** Starts it with a policy that is there. Throws a `Failure` also if that is refused. */
+export async function startWithPolicy(
+  world: World,
+  given: GivenSettings,
+  source: PolicySource,
+  log?: { write(text: string): void },
+): Promise<Sidecar> {
+  const sidecar = await startOrFail(world, given, source, log);
+  const { refusal } = sidecar.status();
+  if (refusal !== undefined) await sidecar.close();
+  refuseWrong(refusal?.problems ?? []);
+  return sidecar;
+}
+
+/** Starts it. Throws a `Failure` if an address is taken or the settings are wrong. */
 export async function startOrFail(
   world: World,
   given: GivenSettings,
@@ -14,16 +28,11 @@ export async function startOrFail(
   const [{ startSidecar }, { sidecarSettings }] = await Promise.all([import("../../sidecar/main.ts"), import("../../sidecar/settings.ts")]);
   const settings = settingsOrFail(() => sidecarSettings(given));
   const parts = { version: world.version, environment: world.environment, ...(log === undefined ? {} : { log }) };
-  let sidecar: Sidecar;
   try {
-    sidecar = await startSidecar(settings, source, parts);
+    return await startSidecar(settings, source, parts);
   } catch (error) {
     throw addressFailure(error) ?? error;
   }
-  const { refusal } = sidecar.status();
-  if (refusal !== undefined) await sidecar.close();
-  refuseWrong(refusal?.problems ?? []);
-  return sidecar;
 }
 
 /** Throws a `Failure` with all problems if one of them is an error. */

@@ -1,4 +1,5 @@
 /** The words of the command line: which commands there are, what they take, and what they end with. Loads only what is asked for. */
+import { join } from "node:path";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { GivenSettings } from "../../sidecar/settings.ts";
 import { addControlWords } from "./controlWords.ts";
@@ -47,37 +48,9 @@ function commands(world: World, finish: (code: number) => void): Command {
       finish(await demo(world, terminal(), options));
     });
 
-  addListening(program.command("run"))
+  addServing(program.command("run"))
     .description("run a sidecar with policy from files and folders, which are watched")
     .requiredOption("-f, --file <path...>", "files and folders with policy")
-    .addOption(new Option("--socket <path>", "a Unix socket with the same doors").env("OUTRIGGER_SOCKET"))
-    .addOption(new Option("--no-listen", "no TCP port for the doors"))
-    .addOption(new Option("--no-ops", "no port for operations"))
-    .addOption(
-      new Option("--cors-origin <origin...>", "web origins that may call, beside pages of this machine").env("OUTRIGGER_CORS_ORIGIN"),
-    )
-    .addOption(
-      new Option("--log-level <level>", "from when on log lines are written")
-        .choices(["debug", "info", "warn", "error", "silent"])
-        .default("info")
-        .env("OUTRIGGER_LOG_LEVEL"),
-    )
-    .addOption(
-      new Option("--log-format <format>", "lines for people, or JSON for machines; auto looks at whether they go to a terminal")
-        .choices(["auto", "text", "json"])
-        .default("auto")
-        .env("OUTRIGGER_LOG_FORMAT"),
-    )
-    .addOption(count("--log-one-in <count>", "log one of this many calls that went well; every failed one is").env("OUTRIGGER_LOG_ONE_IN"))
-    .addOption(count("--calls-max <count>", "calls in flight at most").env("OUTRIGGER_CALLS_MAX"))
-    .addOption(count("--request-bytes-max <bytes>", "the most bytes of one request").env("OUTRIGGER_REQUEST_BYTES_MAX"))
-    .addOption(
-      count("--sealed-bytes-max <bytes>", "the most bytes of sealed thinking kept for callers who cannot carry it").env(
-        "OUTRIGGER_SEALED_BYTES_MAX",
-      ),
-    )
-    .addOption(count("--drain-grace <seconds>", "how long running calls may take to end once it stops").env("OUTRIGGER_DRAIN_GRACE"))
-    .addOption(new Option("--no-reflection", "gRPC clients may not ask which services there are"))
     .action(async (options) => {
       const { run } = await import("./commands/run.ts");
       finish(
@@ -85,6 +58,59 @@ function commands(world: World, finish: (code: number) => void): Command {
           files: options.file,
           settings: settingsOf(options),
           logFormat: logFormat(world, options.logFormat),
+        }),
+      );
+    });
+
+  addServing(program.command("sidecar"))
+    .description("run a sidecar that gets its policy from control, and goes on with it while control is away")
+    .addOption(
+      new Option("--control <url>", "where control is: https://HOST:PORT, http://HOST:PORT on this machine, or unix:/PATH")
+        .default("http://127.0.0.1:7411")
+        .env("OUTRIGGER_CONTROL"),
+    )
+    .addOption(new Option("--join-token <token>", "what lets it in; better given as a file").env("OUTRIGGER_JOIN_TOKEN"))
+    .addOption(new Option("--join-token-file <file>", "a file with that token").env("OUTRIGGER_JOIN_TOKEN_FILE").conflicts("joinToken"))
+    .addOption(new Option("--token-file <file>", "a token of the platform, such as a projected one").env("OUTRIGGER_TOKEN_FILE"))
+    .addOption(new Option("--control-ca <file>", "the authority of control's certificate, in PEM").env("OUTRIGGER_CONTROL_CA"))
+    .addOption(
+      new Option("--namespace <name>", "the namespace of its account; a certificate or token says it better").env("OUTRIGGER_NAMESPACE"),
+    )
+    .addOption(
+      new Option("--account <name>", "the account that it runs as; a certificate or token says it better").env("OUTRIGGER_ACCOUNT"),
+    )
+    .addOption(new Option("--instance <name>", "its own name; drawn at the first start otherwise").env("OUTRIGGER_INSTANCE"))
+    .addOption(new Option("--state <folder>", "where the last good policy and the certificate are kept").env("OUTRIGGER_STATE"))
+    .addOption(new Option("--no-state", "keep nothing: it cannot start while control is away"))
+    .addOption(new Option("--plaintext", "speak http to another machine too").default(false).env("OUTRIGGER_CONTROL_PLAINTEXT"))
+    .addOption(count("--boot-grace <seconds>", "how long control is waited for before the disk is used").env("OUTRIGGER_BOOT_GRACE"))
+    .addOption(count("--max-stale <seconds>", "how old a policy on the disk may be to start with").env("OUTRIGGER_MAX_STALE"))
+    .addOption(
+      count("--capability-level <level>", "what policy may ask of it, as if it were an older build").env("OUTRIGGER_CAPABILITY_LEVEL"),
+    )
+    .action(async (options) => {
+      const { sidecar } = await import("./commands/sidecar.ts");
+      finish(
+        await sidecar(world, terminal(), {
+          settings: {
+            ...settingsOf(options),
+            ...(options.capabilityLevel === undefined ? {} : { capabilityLevel: options.capabilityLevel }),
+          },
+          logFormat: logFormat(world, options.logFormat),
+          mesh: {
+            control: options.control,
+            stateFolder: options.state === false ? null : (options.state ?? stateFolder(world, options.port)),
+            joinToken: options.joinToken ?? null,
+            tokenFile: options.tokenFile ?? null,
+            authorityFile: options.controlCa ?? null,
+            namespace: options.namespace ?? null,
+            account: options.account ?? null,
+            instance: options.instance ?? null,
+            plaintext: options.plaintext,
+            ...(options.bootGrace === undefined ? {} : { bootGraceMs: options.bootGrace * 1000 }),
+            ...(options.maxStale === undefined ? {} : { maxStaleMs: options.maxStale * 1000 }),
+          },
+          joinTokenFile: options.joinTokenFile,
         }),
       );
     });
@@ -137,6 +163,14 @@ function commands(world: World, finish: (code: number) => void): Command {
   return program;
 }
 
+/** Where a sidecar keeps what outlives it, unless told otherwise: a folder for each port, since each sidecar has its own. */
+function stateFolder({ environment }: World, doors: number): string {
+  const home = environment.XDG_STATE_HOME || (environment.HOME ? join(environment.HOME, ".local/state") : undefined);
+  if (home === undefined)
+    throw new Failure("There is no home folder to keep state in.", "Say where with --state, or use --no-state.", ExitCode.usage);
+  return join(home, "outrigger", `sidecar-${doors}`);
+}
+
 function logFormat(world: World, wanted: "auto" | "text" | "json"): "text" | "json" {
   if (wanted !== "auto") return wanted;
   return world.stderr.isTTY === true ? "text" : "json";
@@ -148,6 +182,39 @@ function addListening(command: Command): Command {
     .addOption(new Option("--host <address>", "the address to listen on").default("127.0.0.1").env("OUTRIGGER_HOST"))
     .addOption(port("--port <port>", "the port of all doors; 0 takes any free one", 7410).env("OUTRIGGER_PORT"))
     .addOption(port("--ops-port <port>", "the port of health, metrics and drain; 0 takes any free one", 7412).env("OUTRIGGER_OPS_PORT"));
+}
+
+/** The options of commands that run a sidecar for others than whoever tries it out. */
+function addServing(command: Command) {
+  return addListening(command)
+    .addOption(new Option("--socket <path>", "a Unix socket with the same doors").env("OUTRIGGER_SOCKET"))
+    .addOption(new Option("--no-listen", "no TCP port for the doors"))
+    .addOption(new Option("--no-ops", "no port for operations"))
+    .addOption(
+      new Option("--cors-origin <origin...>", "web origins that may call, beside pages of this machine").env("OUTRIGGER_CORS_ORIGIN"),
+    )
+    .addOption(
+      new Option("--log-level <level>", "from when on log lines are written")
+        .choices(["debug", "info", "warn", "error", "silent"])
+        .default("info")
+        .env("OUTRIGGER_LOG_LEVEL"),
+    )
+    .addOption(
+      new Option("--log-format <format>", "lines for people, or JSON for machines; auto looks at whether they go to a terminal")
+        .choices(["auto", "text", "json"])
+        .default("auto")
+        .env("OUTRIGGER_LOG_FORMAT"),
+    )
+    .addOption(count("--log-one-in <count>", "log one of this many calls that went well; every failed one is").env("OUTRIGGER_LOG_ONE_IN"))
+    .addOption(count("--calls-max <count>", "calls in flight at most").env("OUTRIGGER_CALLS_MAX"))
+    .addOption(count("--request-bytes-max <bytes>", "the most bytes of one request").env("OUTRIGGER_REQUEST_BYTES_MAX"))
+    .addOption(
+      count("--sealed-bytes-max <bytes>", "the most bytes of sealed thinking kept for callers who cannot carry it").env(
+        "OUTRIGGER_SEALED_BYTES_MAX",
+      ),
+    )
+    .addOption(count("--drain-grace <seconds>", "how long running calls may take to end once it stops").env("OUTRIGGER_DRAIN_GRACE"))
+    .addOption(new Option("--no-reflection", "gRPC clients may not ask which services there are"));
 }
 
 /** The options of commands that call a sidecar. */

@@ -7,6 +7,8 @@ import type { Clock } from "../call.ts";
 export interface LoadMeter {
   /** Whether new calls should be refused. */
   saturated(): boolean;
+  /** The worst of the event loop's delays, each the 99th percentile of a second, since this was last asked; in milliseconds. */
+  worstLagMs(): number;
   close(): void;
 }
 
@@ -37,18 +39,25 @@ const heapShareMax = 0.8;
 export function meterLoad(clock: Clock, lagMaxMs: number, gauges: Gauges = processGauges()): LoadMeter {
   let laggedSeconds = 0;
   let full = false;
+  let worstMs = 0;
   let stop = clock.after(1000, look);
 
   function look(): void {
     // Both are asked every time, since each counts from the last look.
     const [lagMs, busyShare] = [gauges.lagMs(), gauges.busyShare()];
     laggedSeconds = lagMs > lagMaxMs && busyShare >= busyShareMin ? laggedSeconds + 1 : 0;
+    worstMs = Math.max(worstMs, lagMs);
     full = gauges.heapShare() > heapShareMax;
     stop = clock.after(1000, look);
   }
 
   return {
     saturated: () => full || laggedSeconds >= lagSecondsMax,
+    worstLagMs() {
+      const worst = worstMs;
+      worstMs = 0;
+      return worst;
+    },
     close() {
       stop();
       gauges.close();

@@ -6,6 +6,7 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { Fault, FaultReason } from "../../proto/fault.ts";
 import type { SecretReference } from "../../proto/gen/outrigger/policy/v1/provider_pb.ts";
 import { isShowable } from "../../proto/resources/secrecy.ts";
 import { type Clock, Secret } from "../call.ts";
@@ -22,7 +23,9 @@ export type WarnOfSecret = (message: string, facts: Readonly<Record<string, stri
 /** Finds secrets, and keeps those from files fresh. */
 export interface Secrets {
   /** The secret that a reference names, or why it cannot be had. Reads a file the first time, so call it while a policy is made. */
-  find(reference: SecretReference): SecretSource;
+  find(reference: SecretReference, namespace?: string): SecretSource;
+  /** Takes secrets that control has delivered, by namespace and name, such as `default/key`. Those that came before stay until replaced. */
+  deliver(secrets: ReadonlyMap<string, string>): void;
   /** Looks at all files in use now. Resolves when done; never rejects. If it is at it already, resolves with that. */
   refresh(): Promise<void>;
   /** Stops looking. Secrets that were found stay as they are. */
@@ -31,14 +34,21 @@ export interface Secrets {
 
 /**
  * Makes what finds secrets. `environment` is what the process was started with. Nothing runs until a file is asked for, and nothing
- * once no policy uses one.
+ * once no policy uses one. `delivers` says whether there is a control that delivers secrets.
  */
-export function openSecrets(environment: Readonly<Record<string, string | undefined>>, clock: Clock, warn: WarnOfSecret): Secrets {
+export function openSecrets(
+  environment: Readonly<Record<string, string | undefined>>,
+  clock: Clock,
+  warn: WarnOfSecret,
+  delivers = false,
+): Secrets {
   // A policy holds its secrets, and once it is gone with its last call nobody looks at their files any more.
   const files = new Map<string, WeakRef<SecretFile>>();
   let cancelTimer: (() => void) | undefined;
   let refreshing: Promise<void> | undefined;
   let closed = false;
+  /** In memory alone. */
+  const delivered = new Map<string, Secret>();
 
   function filesInUse(): SecretFile[] {
     const inUse: SecretFile[] = [];
@@ -75,16 +85,25 @@ export function openSecrets(environment: Readonly<Record<string, string | undefi
   }
 
   return {
-    find({ source }) {
+    find({ source }, namespace = "default") {
       switch (source.case) {
         case "delivered":
-          return { missing: "Only a sidecar that gets its policy from control has secrets delivered." };
+          return delivers
+            ? { read: () => readDelivered(delivered, `${namespace}/${source.value}`) }
+            : { missing: "Only a sidecar that gets its policy from control has secrets delivered." };
         case "env":
           return findVariable(source.value, Object.hasOwn(environment, source.value) ? environment[source.value] : undefined);
         case "file":
           return findFile(source.value);
         default:
           return { missing: "The reference names neither an environment variable (env) nor a file." };
+      }
+    },
+    deliver(secrets) {
+      for (const [name, value] of secrets) {
+        const checked = checkSecret(value);
+        if (checked instanceof Secret) delivered.set(name, checked);
+        else warn(`A secret that control delivered ${checked}. Its last value stays in use.`, { secret: name });
       }
     },
     refresh,
@@ -104,6 +123,14 @@ interface SecretFile {
   secret: Secret;
   /** What was last reported of it, so that nothing is reported twice in a row. */
   reported: string;
+}
+
+/** A secret that was delivered. It may come after the policy that wants it: a start from the disk has none until control is back. */
+function readDelivered(delivered: ReadonlyMap<string, Secret>, name: string): Secret {
+  const secret = delivered.get(name);
+  if (secret !== undefined) return secret;
+  const message = "The provider's credential has not been delivered to this sidecar yet. Try again shortly.";
+  throw new Fault(FaultReason.PROVIDER_CREDENTIAL_UNAVAILABLE, message, { facts: { secret: name } });
 }
 
 function findVariable(name: string, value: string | undefined): SecretSource {

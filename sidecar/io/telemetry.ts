@@ -8,9 +8,11 @@ import { type Logger, pino } from "pino";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { type Fault, FaultReason } from "../../proto/fault.ts";
 import { FinishReasonSchema, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { BootSource } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import { problemText } from "../../proto/resources/problem.ts";
 import type { Clock, DoorName } from "../call.ts";
 import type { CallRecord } from "../filters/record.ts";
+import type { MeshStatus } from "../mesh/client.ts";
 import type { Outcome } from "../policy/watch.ts";
 import type { SealedTurnCounts } from "../sealedTurns.ts";
 import { isoTime } from "./clock.ts";
@@ -35,6 +37,8 @@ export interface Telemetry {
   policyOffered(outcome: Outcome, cause?: unknown): void;
   /** Shows what is kept of sealed thinking, as it is whenever metrics are asked for. */
   watchSealedTurns(counts: () => SealedTurnCounts): void;
+  /** Shows how policy comes from control, as it is whenever metrics are asked for. */
+  watchMesh(status: () => MeshStatus): void;
   /** All metrics in Prometheus' text format, and its media type. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -121,6 +125,17 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     return found;
   }
 
+  function collected(name: string, help: string, value: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+
   /** Brings the counters up to date. */
   function count(): void {
     for (const { labels, answered, tokens: kinds, cost: currencies } of series.values()) {
@@ -178,16 +193,8 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
       log.error({ root, problems: outcome.problems.map(problemText), cause: cause instanceof Error ? cause.name : undefined }, kept);
     },
     watchSealedTurns(counts) {
-      const gauge = (name: string, help: string, value: (counts: SealedTurnCounts) => number): void => {
-        new Gauge({
-          name,
-          help,
-          registers,
-          collect() {
-            this.set(value(counts()));
-          },
-        });
-      };
+      const gauge = (name: string, help: string, value: (counts: SealedTurnCounts) => number) =>
+        collected(name, help, () => value(counts()));
       gauge("outrigger_sealed_turns", "Turns whose sealed thinking is kept for callers who cannot carry it.", ({ turns }) => turns);
       gauge("outrigger_sealed_bytes", "Bytes of sealed thinking that are kept.", ({ bytes }) => bytes);
       const counter = (name: string, help: string, value: (counts: SealedTurnCounts) => number): void => {
@@ -204,6 +211,23 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
       };
       counter("outrigger_sealed_turns_kept_total", "Turns whose sealed thinking was kept.", ({ kept }) => kept);
       counter("outrigger_sealed_turns_forgotten_total", "Of these, turns that went by age or a limit.", ({ forgotten }) => forgotten);
+    },
+    watchMesh(status) {
+      collected("outrigger_control_connected", "Whether there is a stream to control: 1 or 0.", () => (status().connected ? 1 : 0));
+      collected("outrigger_policy_revision", "The revision of the policy that holds; 0 if none does.", () => status().revision);
+      collected("outrigger_policy_age_seconds", "Since when control has not confirmed the policy that holds; -1 if none does.", () => {
+        const { root, confirmedMs } = status();
+        return root === undefined ? -1 : Math.max((clock.wallMs() - confirmedMs) / 1000, 0);
+      });
+      collected("outrigger_policy_booted_from_disk", "Whether the first policy came from the disk: 1 or 0.", () =>
+        status().bootedFrom === BootSource.DISK ? 1 : 0,
+      );
+      collected("outrigger_policy_roots_received", "Policies that came whole from control since the start.", () => status().received.roots);
+      collected(
+        "outrigger_policy_resources_wanted",
+        "Resources that were asked for by their hash since the start.",
+        () => status().received.wanted,
+      );
     },
     async metrics() {
       count();

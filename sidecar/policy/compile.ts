@@ -54,8 +54,8 @@ import { compilePrices } from "./prices.ts";
 export interface CompileParts extends SendParts {
   /** SHA-256 of a text, as 64 hexadecimal digits. */
   readonly sha256: (text: string) => string;
-  /** Finds a secret, or says why it cannot be found, never showing it. */
-  readonly secret: (reference: SecretReference) => SecretSource;
+  /** Finds a secret that a resource of a namespace, default unless given, refers to; or says why it cannot be found, never showing it. */
+  readonly secret: (reference: SecretReference, namespace?: string) => SecretSource;
   /** Finds credentials by identity. */
   readonly identities: IdentityFinder;
   /** Makes what signs requests with a key, as it is at the moment of signing. */
@@ -122,7 +122,9 @@ export function compilePolicy(resources: Resources, root: string, parts: Compile
   const problems: Problem[] = [];
   const wires = new Map<string, ProviderWire>();
   for (const provider of resources.providers) {
-    const wire = compileProvider(provider, parts, problems);
+    const namespace = provider.metadata?.namespace || "default";
+    const within = { ...parts, secret: (reference: SecretReference) => parts.secret(reference, namespace) };
+    const wire = compileProvider(provider, within, problems);
     if (wire !== undefined) wires.set(`${provider.metadata?.namespace || "default"}/${wire.name}`, wire);
   }
   if (problems.length > 0) return { policy: undefined, problems };
@@ -517,7 +519,7 @@ function compileSecret(
   parts: CompileParts,
   refuse: Refuse,
 ): (() => Secret) | undefined {
-  if (reference === undefined) return refuse(field, "a credential needs a secret by reference: env or file");
+  if (reference === undefined) return refuse(field, "a credential needs a secret by reference: env, file or delivered");
   const source = parts.secret(reference);
   return "missing" in source ? refuse(field, source.missing) : source.read;
 }

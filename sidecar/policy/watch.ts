@@ -61,8 +61,13 @@ export interface WatchParts {
 export interface PolicyWatch {
   /** The policy that holds now. Before the first it is one that refuses every call. */
   current(): Policy;
-  /** Takes an offer or refuses it. Never throws. */
-  offer(offer: Offer): Outcome;
+  /**
+   * Takes an offer or refuses it. Never throws. `later` hears if an offer that was refused for what stands outside of it takes hold after
+   * all.
+   */
+  offer(offer: Offer, later?: (outcome: Outcome) => void): Outcome;
+  /** Compiles an offer beside what holds, and says what is wrong with it. Nothing else comes of it. */
+  trial(offer: Offer): readonly Problem[];
   status(): PolicyStatus;
   /** Stops trying again. The policy stays. */
   close(): void;
@@ -74,13 +79,13 @@ export function watchPolicy({ compile, clock, told }: WatchParts): PolicyWatch {
   let status: PolicyStatus = { root: undefined, appliedAtMs: 0, resources: 0, swaps: 0, refusal: undefined };
   let cancelRetry: (() => void) | undefined;
 
-  function offer(offered: Offer): Outcome {
+  function offer(offered: Offer, later?: (outcome: Outcome) => void): Outcome {
     cancelRetry?.();
     cancelRetry = undefined;
-    return decide(offered, undefined);
+    return decide(offered, undefined, later);
   }
 
-  function decide(offered: Offer, before: Outcome | undefined): Outcome {
+  function decide(offered: Offer, before: Outcome | undefined, later: ((outcome: Outcome) => void) | undefined): Outcome {
     const beganMs = clock.monotonicMs();
     const { policy, problems, cause, mayPass } = prepare(offered, current, compile);
     const tookMs = clock.monotonicMs() - beganMs;
@@ -91,7 +96,8 @@ export function watchPolicy({ compile, clock, told }: WatchParts): PolicyWatch {
       if (mayPass) {
         cancelRetry = clock.after(tryAgainMs, () => {
           cancelRetry = undefined;
-          decide(offered, outcome);
+          const again = decide(offered, outcome, later);
+          if (again.applied) later?.(again);
         });
       }
     } else {
@@ -110,6 +116,11 @@ export function watchPolicy({ compile, clock, told }: WatchParts): PolicyWatch {
   return {
     current: () => current,
     offer,
+    trial(offered) {
+      // Nothing holds that could be the same, so that it is compiled in any case.
+      const { policy, problems } = prepare(offered, noPolicy, compile);
+      return policy === undefined ? problems : problems.filter(({ severity }) => severity === "error");
+    },
     status: () => status,
     close() {
       cancelRetry?.();

@@ -9,7 +9,7 @@ import { type DemoProvider, startDemoProvider } from "../../demo/server.ts";
 import { sha256 } from "../../sha256.ts";
 import { callLines } from "../callLines.ts";
 import { demoPolicy, type KeyedProvider, type LocalProvider, type PolicyDocument, readDocuments, writeYaml } from "../demoPolicy.ts";
-import { listening, startOrFail } from "../sidecar.ts";
+import { listening, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { Failure, type World } from "../world.ts";
 
@@ -67,7 +67,7 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
       ops: { host: options.host, port: options.opsPort },
       logLevel: options.quiet ? "silent" : "info",
     } as const;
-    const sidecar = await startOrFail(world, settings, source, callLines(terminal, true));
+    const sidecar = await startWithPolicy(world, settings, source, callLines(terminal, true));
     try {
       // Only now: a start that failed must not leave a file behind that the next one refuses to overwrite.
       if (options.export !== undefined) await writeExport(options.export, await writeYaml(documents));

@@ -1,7 +1,7 @@
 /** `outrigger explain`: what each filter would decide about a call, from a running sidecar or from policy in files. Nothing is sent. */
 import { user } from "../../../proto/client.ts";
 import { callFailure, openCaller } from "../caller.ts";
-import { listening, refuseWrong, startOrFail } from "../sidecar.ts";
+import { listening, refuseWrong, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { Failure, type World } from "../world.ts";
 
@@ -23,7 +23,7 @@ export async function explain(world: World, terminal: Terminal, options: Explain
   refuseWrong((await store.read()).problems);
   // A sidecar of our own that nobody else can find; it sends nothing, because nobody asks it to.
   const settings = { listen: { host: "127.0.0.1", port: 0 }, ops: null, logLevel: "silent", drainGraceMs: 0 } as const;
-  const sidecar = await startOrFail(world, settings, store);
+  const sidecar = await startWithPolicy(world, settings, store);
   try {
     return await explainAt(terminal, options, listening("127.0.0.1", sidecar.port));
   } finally {
