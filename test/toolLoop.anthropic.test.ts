@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Replay, type SeenRequest, startReplay } from "./kit/replay.ts";
 import { policyFor, startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 import { type Json, StrictMessages } from "./kit/strict/messages.ts";
-import { type Application, converse, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
+import { type Application, converse, converseWithRestart, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
 
 const turns = 20;
 const secrets = { open: "a", ant: "b" };
@@ -107,23 +107,10 @@ test.each([
   "a sidecar that starts again in the middle has lost what was before, and the conversation goes on: %s",
   async (model, thoughtless) => {
     const provider = newProvider();
-    const houses = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
-    let requests = 0;
-    try {
-      const origin = async (): Promise<string> => {
-        requests += 1;
-        if (requests === 11) {
-          await houses[0]?.close();
-          houses.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
-        }
-        return houses.at(-1)?.origin ?? "";
-      };
-      expect(await converse(application({ model, origin }))).toBe(turns + 1);
-      expect(provider.rules.thoughtless).toBe(thoughtless);
-      expect(Math.max(...provider.rules.lost)).toBe(10);
-    } finally {
-      await houses.at(-1)?.close();
-    }
+    const start = (): Promise<TestSidecar> => startTestSidecar(policy(), secrets, { logLevel: "silent" });
+    expect(await converseWithRestart(start, 11, application({ model }))).toBe(turns + 1);
+    expect(provider.rules.thoughtless).toBe(thoughtless);
+    expect(Math.max(...provider.rules.lost)).toBe(10);
   },
 );
 

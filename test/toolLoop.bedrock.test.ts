@@ -7,7 +7,7 @@ import { type Replay, type SeenRequest, startReplay } from "./kit/replay.ts";
 import { policyFor, startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 import { StrictConverse } from "./kit/strict/converse.ts";
 import type { Json } from "./kit/strict/messages.ts";
-import { type Application, converse, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
+import { type Application, converse, converseWithRestart, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
 
 const turns = 20;
 const secrets = { open: "a", ant: "b", bed: "c" };
@@ -63,24 +63,11 @@ test("a client that gives messages back as it got them loses nothing either", as
 
 test("a sidecar that starts again in the middle has lost what was before, and the conversation goes on", async () => {
   const provider = newProvider();
-  const houses = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
-  let requests = 0;
-  try {
-    const origin = async (): Promise<string> => {
-      requests += 1;
-      if (requests === 11) {
-        await houses[0]?.close();
-        houses.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
-      }
-      return houses.at(-1)?.origin ?? "";
-    };
-    expect(await converse(application({ origin }))).toBe(turns + 1);
-    // The work of turns 8 to 13 is cut in two: its second half goes on without thinking. In the next one the model thinks again.
-    expect(provider.rules.thoughtless).toBe(4);
-    expect(Math.max(...provider.rules.lost)).toBe(10);
-  } finally {
-    await houses.at(-1)?.close();
-  }
+  const start = (): Promise<TestSidecar> => startTestSidecar(policy(), secrets, { logLevel: "silent" });
+  expect(await converseWithRestart(start, 11, application())).toBe(turns + 1);
+  // The work of turns 8 to 13 is cut in two: its second half goes on without thinking. In the next one the model thinks again.
+  expect(provider.rules.thoughtless).toBe(4);
+  expect(Math.max(...provider.rules.lost)).toBe(10);
 });
 
 test("the provider refuses what breaks its rules", async () => {

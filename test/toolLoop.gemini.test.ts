@@ -2,12 +2,13 @@
  * Twenty turns of tool calls through the plain OpenAI SDK, against a provider that keeps the rules of Gemini's newest models to the letter
  * and answers 400 to anything else. The SDK knows nothing of thought signatures, so those that come back come from the sidecar.
  */
+import { createHash } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Replay, type SeenRequest, startReplay } from "./kit/replay.ts";
 import { policyFor, startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 import { StrictContents } from "./kit/strict/contents.ts";
 import type { Json } from "./kit/strict/messages.ts";
-import { type Application, converse, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
+import { type Application, converse, converseWithRestart, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
 
 const turns = 20;
 const secrets = { open: "a", ant: "b", gem: "c" };
@@ -72,24 +73,30 @@ test("where nothing is kept, the value for lost signatures goes in their place, 
   }
 });
 
-test("a sidecar that starts again in the middle has lost what was before, and the conversation goes on", async () => {
-  const provider = newProvider();
-  const houses = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
-  let requests = 0;
+test("what is kept for one consumer is never given to another, though it tells the same conversation", async () => {
+  const keys = ["key of the first", "key of the second"];
+  const consumers = keys.map((key, at) => {
+    const sha256 = createHash("sha256").update(key).digest("hex");
+    const head = `---\napiVersion: outrigger.dev/v1alpha1\nkind: Consumer\nmetadata: {name: consumer-${at}}\n`;
+    return `${head}spec: {identities: [{api_key: {sha256: ${sha256}}}]}\n`;
+  });
+  const open = await startTestSidecar(policy() + consumers.join(""), secrets, { logLevel: "silent" });
   try {
-    const origin = async (): Promise<string> => {
-      requests += 1;
-      if (requests === 11) {
-        await houses[0]?.close();
-        houses.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
-      }
-      return houses.at(-1)?.origin ?? "";
-    };
-    expect(await converse(application({ origin }))).toBe(turns + 1);
+    const provider = newProvider();
+    let requests = 0;
+    const apiKey = (): string => keys[requests++ < 10 ? 0 : 1] ?? "";
+    expect(await converse(application({ origin: () => open.origin, apiKey }))).toBe(turns + 1);
     expect([...provider.lost].sort((a, b) => a - b)).toEqual(Array.from({ length: 10 }, (_, at) => at + 1));
   } finally {
-    await houses.at(-1)?.close();
+    await open.close();
   }
+});
+
+test("a sidecar that starts again in the middle has lost what was before, and the conversation goes on", async () => {
+  const provider = newProvider();
+  const start = (): Promise<TestSidecar> => startTestSidecar(policy(), secrets, { logLevel: "silent" });
+  expect(await converseWithRestart(start, 11, application())).toBe(turns + 1);
+  expect([...provider.lost].sort((a, b) => a - b)).toEqual(Array.from({ length: 10 }, (_, at) => at + 1));
 });
 
 /** A real conversation, broken in one way each: the provider must see it, or it proves nothing. */

@@ -7,7 +7,7 @@ import { type Replay, type SeenRequest, startReplay } from "./kit/replay.ts";
 import { policyFor, startTestSidecar, type TestSidecar } from "./kit/sidecar.ts";
 import type { Json } from "./kit/strict/messages.ts";
 import { StrictResponses } from "./kit/strict/responses.ts";
-import { type Application, converse, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
+import { type Application, converse, converseWithRestart, keepAll, keepPlain, Script } from "./kit/strict/toolLoop.ts";
 
 const turns = 20;
 const secrets = { open: "a", ant: "b", resp: "c" };
@@ -63,22 +63,9 @@ test.each([true, false])("a client that gives messages back as it got them loses
 
 test("a sidecar that starts again in the middle has lost what was before, and the conversation goes on", async () => {
   const provider = newProvider();
-  const houses = [await startTestSidecar(policy(), secrets, { logLevel: "silent" })];
-  let requests = 0;
-  try {
-    const origin = async (): Promise<string> => {
-      requests += 1;
-      if (requests === 11) {
-        await houses[0]?.close();
-        houses.push(await startTestSidecar(policy(), secrets, { logLevel: "silent" }));
-      }
-      return houses.at(-1)?.origin ?? "";
-    };
-    expect(await converse(application({ origin }))).toBe(turns + 1);
-    expect([...provider.lost].sort((a, b) => a - b)).toEqual(Array.from({ length: 10 }, (_, at) => at + 1));
-  } finally {
-    await houses.at(-1)?.close();
-  }
+  const start = (): Promise<TestSidecar> => startTestSidecar(policy(), secrets, { logLevel: "silent" });
+  expect(await converseWithRestart(start, 11, application())).toBe(turns + 1);
+  expect([...provider.lost].sort((a, b) => a - b)).toEqual(Array.from({ length: 10 }, (_, at) => at + 1));
 });
 
 test("the provider refuses what breaks its rules", async () => {

@@ -63,19 +63,20 @@ export interface Application {
   /** Where the sidecar is; asked before every request. */
   origin(): string | Promise<string>;
   readonly effort?: OpenAI.ReasoningEffort;
-  readonly apiKey?: string;
+  /** The caller's key; asked before every request. */
+  apiKey?(): string;
   /** Sees the headers of each answer that is not streamed. */
   readonly seen?: (headers: Headers) => void;
 }
 
 /** Converses until the provider is done, and returns the number of requests. Throws what the SDK throws: a refusal ends the conversation. */
-export async function converse({ model, stream, keep, origin, effort, apiKey = "none", seen }: Application): Promise<number> {
+export async function converse({ model, stream, keep, origin, effort, apiKey = () => "none", seen }: Application): Promise<number> {
   const messages: OpenAI.ChatCompletionMessageParam[] = [
     { role: "system", content: "Go up and down." },
     { role: "user", content: "Begin." },
   ];
   for (let requests = 1; ; requests++) {
-    const sdk = new OpenAI({ baseURL: `${await origin()}/v1`, apiKey, maxRetries: 0 });
+    const sdk = new OpenAI({ baseURL: `${await origin()}/v1`, apiKey: apiKey(), maxRetries: 0 });
     const asked = { model, messages, tools, ...(effort === undefined ? {} : { reasoning_effort: effort }) };
     const choice = stream ? await streamed(sdk, asked, seen) : await whole(sdk, asked, seen);
     if (choice === undefined) throw new Error("there is no answer");
@@ -90,6 +91,37 @@ export async function converse({ model, stream, keep, origin, effort, apiKey = "
       if (call.type !== "function") throw new Error("no function was called");
       messages.push({ role: "tool", tool_call_id: call.id, content: resultOf(call.function.name, call.function.arguments) });
     }
+  }
+}
+
+/** A sidecar that a test may start again. */
+interface Started {
+  readonly origin: string;
+  close(): Promise<void>;
+}
+
+/** Converses by a sidecar that is replaced by a fresh one before the request numbered `at`, counted from 1; returns the number of requests. */
+export async function converseWithRestart(
+  start: () => Promise<Started>,
+  at: number,
+  application: Omit<Application, "origin">,
+): Promise<number> {
+  let house = await start();
+  let requests = 0;
+  try {
+    return await converse({
+      ...application,
+      async origin() {
+        requests += 1;
+        if (requests === at) {
+          await house.close();
+          house = await start();
+        }
+        return house.origin;
+      },
+    });
+  } finally {
+    await house.close();
   }
 }
 
