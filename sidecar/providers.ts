@@ -107,16 +107,19 @@ const responsesApi = {
     ),
     ...all(["max_output_tokens"], "emulated", "a limit below 16 tokens is sent as 16"),
     ...openAiModels.filter(({ parameter }) => ["temperature", "top_p", "logprobs"].includes(parameter)),
+    ...noVectors,
   ],
   modelPatterns: [],
 } as const;
+
+const azureScope = "https://cognitiveservices.azure.com/.default";
 
 const azureOpenAi = {
   dialect: "openai",
   endpoint: "",
   keyVariable: "AZURE_OPENAI_API_KEY",
   ...apiKey,
-  entraScope: "https://cognitiveservices.azure.com/.default",
+  entraScope: azureScope,
   maxTokensField: "max_completion_tokens",
   developerRole: true,
   streamUsage: true,
@@ -245,6 +248,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
   "azure-responses": {
     ...responsesApi,
     ...apiKey,
+    entraScope: azureScope,
     endpoint: "",
     keyVariable: "AZURE_OPENAI_API_KEY",
     responses: { pathPrefix: "/openai/v1" },

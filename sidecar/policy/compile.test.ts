@@ -115,6 +115,20 @@ describe("compilePolicy", () => {
     expect(request?.headers.at(-1)).toMatch(/^10\.0\.0\.1:8080 us-east-1 other \/proxy\/model\/m\/converse-stream /);
   });
 
+  it("leads to the Responses API at its own address, or behind a prefix with parameters", async () => {
+    const own = await compiled("{responses: {}, credential: {header: {secret: {env: THERE}}}}");
+    expect(own.request).toMatchObject({ origin: "https://api.openai.com", path: "/v1/responses" });
+    expect(own.request?.headers.slice(-2)).toEqual(["authorization", "Bearer s3cret"]);
+    expect(JSON.parse(String(own.request?.body))).toMatchObject({ model: "m", store: false, include: ["reasoning.encrypted_content"] });
+    const row = 'row: azure-responses, query: {api-version: preview}, models: [{pattern: "m*", sealed_thinking: false}]';
+    const hosted = await compiled(`{responses: {${row}}, endpoint: "https://r.test", credential: {header: {secret: {env: THERE}}}}`);
+    expect(hosted.request).toMatchObject({ origin: "https://r.test", path: "/openai/v1/responses?api-version=preview" });
+    expect(hosted.request?.headers.slice(-2)).toEqual(["api-key", "s3cret"]);
+    expect(JSON.parse(String(hosted.request?.body))).not.toHaveProperty("include");
+    const elsewhere = await compiled('{responses: {path_prefix: ""}, endpoint: "http://10.0.0.1:8000/v1"}');
+    expect(elsewhere.request).toMatchObject({ origin: "http://10.0.0.1:8000", path: "/v1/responses" });
+  });
+
   it("signs with the keys of an identity, as they are at that moment", async () => {
     const { request } = await compiled("{bedrock: {region: eu-west-1}, credential: {aws: {web_identity: {}}}}");
     expect(request?.headers.at(-1)).toMatch(/ webIdentity of default\/p eu-west-1 *$/);
@@ -134,6 +148,10 @@ describe("compilePolicy", () => {
         await headerOf(`{openai: {row: ${row}}, endpoint: "https://r.openai.azure.com", credential: {entra: {${application}}}}`),
       ).toEqual(["authorization", "Bearer entra's for https://cognitiveservices.azure.com/.default of default/p by s3cret"]);
     }
+    const responses = await headerOf(
+      `{responses: {row: azure-responses}, endpoint: "https://r.openai.azure.com", credential: {entra: {${application}}}}`,
+    );
+    expect(responses?.[1]).toContain("https://cognitiveservices.azure.com/.default");
     expect(await headerOf("{openai: {}, credential: {entra: {chain: {}, scope: api/.default}}}")).toEqual([
       "authorization",
       "Bearer entra's for api/.default of default/p by undefined",
