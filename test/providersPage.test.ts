@@ -29,7 +29,7 @@ spec: { match: { models: ["small-*"] }, targets: [{ provider: own-gpus }] }`;
   const findings = check(readResources(sources), { exposed: false }).map(problemText);
   // The example keeps to one place: a house's own network needs neither key nor TLS.
   expect(findings.filter((finding) => !finding.includes("[policy/plain-http]"))).toEqual([]);
-  expect(blocks.length).toBe(3);
+  expect(blocks.length).toBe(4);
 });
 
 test("a row's lines are to be read in its table", () => {
@@ -100,12 +100,14 @@ function written(rows: readonly (readonly [string, ProviderRow])[]): string {
 
 /** How a row differs from the dialect, in a line. */
 function differencesOf(row: ProviderRow): string {
+  const properties = (own: object): string[] =>
+    Object.entries(own).map(([property, value]) => `\`${asInPolicy(property)}\`: ${shown(value)}.`);
+  if (row.dialect === "responses") return properties(row.responses ?? {}).join(" ");
   if (row.dialect !== "openai") return "";
   const said = [`Limit in \`${row.maxTokensField}\`.`];
   if (!row.developerRole) said.push("Developers speak as system.");
   if (!row.streamUsage) said.push("Usage in streams is not asked for.");
-  for (const [property, value] of Object.entries(row.openai ?? {})) said.push(`\`${asInPolicy(property)}\`: ${shown(value)}.`);
-  return said.join(" ");
+  return [...said, ...properties(row.openai ?? {})].join(" ");
 }
 
 /** A property's name as policy has it. */
