@@ -74,7 +74,7 @@ test("where nothing is kept, the value for lost signatures goes in their place, 
 });
 
 test("what is kept for one consumer is never given to another, though it tells the same conversation", async () => {
-  const keys = ["key of the first", "key of the second"];
+  const keys = ["first-key-1", "second-key-2"];
   const consumers = keys.map((key, at) => {
     const sha256 = createHash("sha256").update(key).digest("hex");
     const head = `---\napiVersion: outrigger.dev/v1alpha1\nkind: Consumer\nmetadata: {name: consumer-${at}}\n`;
