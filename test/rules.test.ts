@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import { providerRows } from "../sidecar/providers.ts";
 import { findSources, type Import, readSources, type Source } from "./kit/sources.ts";
 
 /** All that rules look at: our files by path, and what package.json declares. */
@@ -98,7 +99,11 @@ function entriesOf({ sources, manifest }: House): string[] {
 
 /** Names of companies and products behind providers. The first two are also names of doors and dialects, which are wire formats. */
 const formatNames = ["openai", "anthropic"];
-const providerNames = [
+const providerNames = new Set([
+  // A row that is added is one of them. Some rows are named for formats, programs or any server at all.
+  ...Object.keys(providerRows)
+    .map((row) => row.replace(/-.*/, ""))
+    .filter((name) => !["anthropic", "compatible", "llama", "openai", "responses", "tgi"].includes(name)),
   "azure",
   "bedrock",
   "cerebras",
@@ -124,7 +129,7 @@ const providerNames = [
   "vertex",
   "vllm",
   "xai",
-];
+]);
 
 /** Where the two wire formats that are also companies may be named: where a door or dialect is chosen, and nowhere that decides. */
 const formatPlaces = [/^sidecar\/call\.ts$/, /^sidecar\/main\.ts$/, /^sidecar\/doors\/(openai|anthropic|listener)\.ts$/];
