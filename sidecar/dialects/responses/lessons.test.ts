@@ -80,7 +80,7 @@ function refusal(text: string): Fault {
 }
 
 describe("tool calls", () => {
-  test("15.2: a call without arguments has an object for them, and callers of this dialect get that, too", () => {
+  test("2: a call without arguments has an object for them, and callers of this dialect get that, too", () => {
     const answer = read(stream(created, added(0, call("")), done(0, call("")), completed([call("")])));
     expect(partsOf(answer)).toEqual([["call_1", "f", "{}"]]);
     // The bytes say "", so they are passed on no further than the call's beginning, and the rest is written.
@@ -90,7 +90,7 @@ describe("tool calls", () => {
     expect(partsOf(read(seen))).toEqual([["call_1", "f", "{}"]]);
   });
 
-  test("15.3: the number of a call is not the place of its item", () => {
+  test("3: the number of a call is not the place of its item", () => {
     const answer = read(
       stream(
         created,
@@ -111,7 +111,7 @@ describe("tool calls", () => {
     expect(partsOf(answer)).toEqual(["a", ["call_a", "f", '{"x":1}'], ["call_b", "g", '{"y":2}']]);
   });
 
-  test("2.3: items written from events stand at places of their own, whatever another provider's blocks were numbered", () => {
+  test("items written from events stand at places of their own, whatever another provider's blocks were numbered", () => {
     const events = [
       startEvent("r", "m", 0, "", ""),
       toolCallEvent(0, 7, "call_a", "f", '{"a":'),
@@ -129,7 +129,7 @@ describe("tool calls", () => {
     expect([...new Set(places.filter((place) => place !== undefined))]).toEqual([0, 1]);
   });
 
-  test("15.8: a call without an id gets one, and its result can name it", () => {
+  test("8: a call without an id gets one, and its result can name it", () => {
     const { call_id: _, ...nameless } = call('{"a":1}');
     const answer = read(stream(created, added(0, nameless), done(0, nameless), completed()));
     expect(partsOf(answer)).toEqual([["call_1", "f", '{"a":1}']]);
@@ -150,7 +150,7 @@ describe("tool calls", () => {
     }
   });
 
-  test("2.1: an id that is too long is sent as another, the same for the call and its result, in every turn", () => {
+  test("an id that is too long is sent as another, the same for the call and its result, in every turn", () => {
     const id = `call_${"x".repeat(80)}`;
     const ask = (turns: number) => {
       const input = Array.from({ length: turns }, () => [
@@ -169,7 +169,7 @@ describe("tool calls", () => {
 });
 
 describe("words", () => {
-  test("15.11: all messages of an answer are its text, and all their parts", () => {
+  test("11: all messages of an answer are its text, and all their parts", () => {
     const parts = ["a", "b"].map((text) => ({ type: "output_text", text, annotations: [] }));
     const body = { id: "r", status: "completed", output: [{ type: "message", phase: "commentary", content: parts }, message("c")] };
     expect(partsOf(read(JSON.stringify(body), false))).toEqual(["abc"]);
@@ -188,7 +188,7 @@ describe("words", () => {
     expect(partsOf(said)).toEqual(["abc"]);
   });
 
-  test("15.16: empty pieces make no parts and no items", () => {
+  test("16: empty pieces make no parts and no items", () => {
     const body = writeBatches(responsesServer, [
       [startEvent("r", "m", 0, "", ""), textEvent(0, ""), finishEvent(0, FinishReason.STOP, "")],
     ]);
@@ -196,7 +196,7 @@ describe("words", () => {
     expect(JSON.parse(readEventStream(body).at(-1)?.data ?? "").response.output).toEqual([]);
   });
 
-  test("2.3: what was not said in pieces is said from the first whole that has it, and once", () => {
+  test("what was not said in pieces is said from the first whole that has it, and once", () => {
     const whole = [message("Hello"), call('{"a":1}')];
     const thought = { type: "reasoning", id: "rs", summary: [{ type: "summary_text", text: "Hm." }], encrypted_content: "c2VhbA" };
     const ways = [
@@ -215,11 +215,11 @@ describe("words", () => {
     for (const way of ways) expect(partsOf(read(way))).toEqual([{ thought: "Hm.", seal: "c2VhbA" }, "Hello", ["call_1", "f", '{"a":1}']]);
   });
 
-  test("2.3: a server that announces no items is understood", () => {
+  test("a server that announces no items is understood", () => {
     expect(partsOf(read(stream(delta(0, "Hel"), delta(0, "lo"), completed())))).toEqual(["Hello"]);
   });
 
-  test("2.3: the type stands in the data where there is no line for it, and a closing word is no event", () => {
+  test("the type stands in the data where there is no line for it, and a closing word is no event", () => {
     const bare = stream(created, delta(0, "Hi"), completed()).replace(/^event: .*\n/gm, "");
     const answer = read(`${bare}data: [DONE]\n\n`);
     expect(partsOf(answer)).toEqual(["Hi"]);
@@ -298,14 +298,14 @@ describe("thinking", () => {
     }
   });
 
-  test("2.1: the seal that counts is that of the item's end", () => {
+  test("the seal that counts is that of the item's end", () => {
     const item = (seal: string) => ({ type: "reasoning", id: "rs", summary: [], encrypted_content: seal });
     expect(partsOf(read(stream(created, added(0, item("begun")), done(0, item("whole")), completed([item("again")]))))).toEqual([
       { thought: "", seal: "whole" },
     ]);
   });
 
-  test("2.1: sealed thinking goes back with what came of it; alone, unsealed or foreign it is left out and reported", () => {
+  test("sealed thinking goes back with what came of it; alone, unsealed or foreign it is left out and reported", () => {
     const thought = { type: "reasoning", id: "rs_1", summary: [], encrypted_content: "c2VhbA" };
     const kept = written(JSON.stringify({ model: "m", input: [{ role: "user", content: "q" }, thought, call("{}")] }));
     expect(kept.body.input[1]).toEqual({ type: "reasoning", summary: [], encrypted_content: "c2VhbA" });
@@ -341,7 +341,7 @@ describe("thinking", () => {
 });
 
 describe("usage", () => {
-  test("15.23: counts that nobody reported are left out, and never null", () => {
+  test("23: counts that nobody reported are left out, and never null", () => {
     const counted = { $typeName: "outrigger.chat.v1.Usage" as const, inputTokens: 3n, outputTokens: 2n, nativeJson: "" };
     const body = writeBatches(
       responsesServer,
@@ -357,7 +357,7 @@ describe("usage", () => {
     });
   });
 
-  test("15.24: what an answer that was cut short or failed consumed is counted", () => {
+  test("24: what an answer that was cut short or failed consumed is counted", () => {
     for (const [status, more] of [
       ["incomplete", { incomplete_details: { reason: "max_output_tokens" } }],
       ["failed", { error: { code: "server_error", message: "It broke." } }],
@@ -376,7 +376,7 @@ describe("usage", () => {
     }
   });
 
-  test("15.24: an error event before the failed answer takes nothing of that", () => {
+  test("24: an error event before the failed answer takes nothing of that", () => {
     const error = ["error", { error: { type: "server_error", code: "server_error", message: "It broke." } }] as const;
     const failed = [
       "response.failed",
@@ -405,7 +405,7 @@ describe("ends and errors", () => {
     }
   });
 
-  test("15.29: a stream that stops without its last event is no answer, nor is one that is still being made", () => {
+  test("29: a stream that stops without its last event is no answer, nor is one that is still being made", () => {
     for (const text of [stream(created, delta(0, "a")), `${stream(created)}event: response.completed\ndata: {"type":"response.compl`]) {
       expect(read(text).failure?.reason).toBe(FaultReason.PROVIDER_ANSWER_INCOMPLETE);
     }
@@ -414,14 +414,14 @@ describe("ends and errors", () => {
     );
   });
 
-  test("15.26: a last object in many pieces is one event", () => {
+  test("26: a last object in many pieces is one event", () => {
     const text = stream(created, delta(0, "a"), completed([message("x".repeat(5_000))]));
     const { events, complete } = readPieces(client, cutEverywhere(Buffer.from(text)));
     expect(complete).toBe(true);
     expect(events).toEqual(read(text).events);
   });
 
-  test("15.27: a body that is an error, or the whole answer, is understood where a stream was asked for", () => {
+  test("27: a body that is an error, or the whole answer, is understood where a stream was asked for", () => {
     const error = { error: { message: "No.", type: "invalid_request_error", code: "context_length_exceeded" } };
     expect(read(JSON.stringify(error)).failure?.reason).toBe(FaultReason.CONTEXT_TOO_LONG);
     expect(partsOf(read(JSON.stringify({ id: "r", status: "completed", output: [message("a")] })))).toEqual(["a"]);
@@ -441,7 +441,7 @@ describe("ends and errors", () => {
     expect(response.choices[0]?.message?.parts).toHaveLength(1);
   });
 
-  test("15.36: an answer without an output, or with odd things in it, is no crash", () => {
+  test("36: an answer without an output, or with odd things in it, is no crash", () => {
     expect(read(JSON.stringify({ id: "r", status: "completed" }), false).failure?.reason).toBe(FaultReason.PROVIDER_ANSWER_INVALID);
     const odd = {
       id: "r",
@@ -478,14 +478,14 @@ describe("ends and errors", () => {
 });
 
 describe("requests", () => {
-  test("15.34: writing leaves the conversation as it was", () => {
+  test("34: writing leaves the conversation as it was", () => {
     const request = chatRequest({ topK: 3n, stop: ["x"], extras: [{ dialect: "responses", path: "metadata", json: "{}" }] });
     const before = JSON.stringify(request, (_, value) => (typeof value === "bigint" ? String(value) : value));
     client.writeRequest({ request, native: undefined, model: "m", streaming: true, dropUnsupported: true });
     expect(JSON.stringify(request, (_, value) => (typeof value === "bigint" ? String(value) : value))).toBe(before);
   });
 
-  test("15.37: nothing and zero are values", () => {
+  test("37: nothing and zero are values", () => {
     const asked = {
       model: "m",
       input: "q",
@@ -502,7 +502,7 @@ describe("requests", () => {
     });
   });
 
-  test("15.38: members named like those of every object are members and nothing more", () => {
+  test("38: members named like those of every object are members and nothing more", () => {
     const text =
       '{"model":"m","input":[{"role":"user","content":"q","__proto__":{"polluted":1}}],"__proto__":{"polluted":2},"constructor":{"a":1}}';
     const asked = responsesServer.readRequest(Buffer.from(text));
@@ -512,7 +512,7 @@ describe("requests", () => {
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 
-  test("2.1: what the API has no parameter for is refused by name, or reported", () => {
+  test("what the API has no parameter for is refused by name, or reported", () => {
     const asked = { topK: 1n, stop: ["x"], seed: 1n, n: 2, presencePenalty: 1, frequencyPenalty: 1, logitBias: { "1": 1 } };
     for (const [member, value] of Object.entries(asked)) {
       const input = { request: chatRequest({ [member]: value }), native: undefined, model: "m", streaming: false };
@@ -522,7 +522,7 @@ describe("requests", () => {
     }
   });
 
-  test("2.1: a limit that is too low is raised, and the caller is told", () => {
+  test("a limit that is too low is raised, and the caller is told", () => {
     const ask = (maxOutputTokens: bigint) =>
       client.writeRequest({
         request: chatRequest({ maxOutputTokens }),
@@ -537,7 +537,7 @@ describe("requests", () => {
     expect(ask(16n).warnings).toEqual([]);
   });
 
-  test("2.1: a tool is not strict unless it is asked to be, and a failed one says so in words", () => {
+  test("a tool is not strict unless it is asked to be, and a failed one says so in words", () => {
     const request = chatRequest({
       tools: [{ name: "f", parametersJson: '{"type":"object"}' }],
       messages: [
