@@ -13,6 +13,7 @@ import { createOps } from "./serve/ops.ts";
 import { createPolicyService, type PolicyHooks } from "./serve/policyService.ts";
 import { openTokens } from "./serve/tokens.ts";
 import type { ControlSettings } from "./settings.ts";
+import { openFolder } from "./store/folder.ts";
 import { openMemory } from "./store/memory.ts";
 import { openSqlite } from "./store/sqlite.ts";
 import type { PolicyStore } from "./store/store.ts";
@@ -65,7 +66,6 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   const localToken = settings.localToken ? `opt_${Buffer.from(parts.randomBytes(32)).toString("base64url")}` : undefined;
   const metrics = makeMetrics(version);
   let draining = false;
-  let storeFailure: string | undefined;
 
   const hooks: PolicyHooks = { beforeCommit: async () => [], committed: () => "" };
   const policyService = createPolicyService({
@@ -92,7 +92,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     warn,
   });
   const ops = createOps({
-    notReady: () => (draining ? "stopping" : storeFailure),
+    notReady: () => (draining ? "stopping" : undefined),
     metrics: () => metrics.registry.metrics(),
     warn,
   });
@@ -100,14 +100,9 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   metrics.revision.set(first.revision);
   const unwatch = store.watch(
     first.revision,
-    ({ revision }) => {
-      storeFailure = undefined;
-      metrics.revision.set(revision);
-    },
-    (reason) => {
-      if (storeFailure !== reason) log.warn({ cause: reason }, "The store cannot be followed for now.");
-      storeFailure = reason;
-    },
+    ({ revision }) => metrics.revision.set(revision),
+    // What holds goes on to hold, so control stays ready.
+    (reason) => log.warn({ cause: reason }, "The store cannot be followed for now."),
   );
 
   let stopping: Promise<void> | undefined;
@@ -141,6 +136,8 @@ function openStore({ store, dataFolder }: ControlSettings, clock: Clock): Promis
   switch (store?.in) {
     case "memory":
       return Promise.resolve(openMemory());
+    case "files":
+      return openFolder(store.path, { clock });
     default:
       return openSqlite(store?.path ?? join(dataFolder, "policy.sqlite"), { clock });
   }

@@ -25,6 +25,7 @@ const schema = z.strictObject({
     .discriminatedUnion("in", [
       z.strictObject({ in: z.literal("memory") }),
       z.strictObject({ in: z.literal("sqlite"), path: z.string().min(1) }),
+      z.strictObject({ in: z.literal("files"), path: z.string().min(1) }),
     ])
     .nullable()
     .default(null),
@@ -58,9 +59,10 @@ export function controlSettings(given: GivenControlSettings): ControlSettings {
   throw new Error(`The settings are wrong: ${problems.join("; ")}`);
 }
 
-/** Reads where policy is kept from the text of a flag: `memory` or `sqlite:FILE`; undefined if it is none of these. */
+/** Reads where policy is kept from the text of a flag: `memory`, `sqlite:FILE` or `files:DIR`; undefined if it is none of these. */
 export function storeSetting(text: string): NonNullable<ControlSettings["store"]> | undefined {
   if (text === "memory") return { in: "memory" };
-  const path = /^sqlite:(.+)$/s.exec(text)?.[1];
-  return path === undefined ? undefined : { in: "sqlite", path };
+  const [, kind, path] = /^(sqlite|files):(.+)$/s.exec(text) ?? [];
+  if (path === undefined) return undefined;
+  return { in: kind === "sqlite" ? "sqlite" : "files", path };
 }

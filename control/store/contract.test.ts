@@ -1,18 +1,29 @@
 /** What every store keeps, asked of each of them. */
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { groupResources, type Resource } from "../../proto/resources/kinds.ts";
+import { readYaml } from "../../proto/resources.ts";
 import { snapshotOf } from "../../proto/snapshot.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
 import { consumerOf, routeOf } from "../../test/kit/policy.ts";
+import { seededRandom } from "../../test/kit/random.ts";
 import { sha256 } from "../sha256.ts";
 import { keyOf } from "./change.ts";
+import { openFolder } from "./folder.ts";
 import { openMemory } from "./memory.ts";
 import { openSqlite } from "./sqlite.ts";
 import type { PolicyStore, StoreChange, StoredPolicy } from "./store.ts";
+
+const nearProvider = {
+  apiVersion: "outrigger.dev/v1alpha1",
+  kind: "Provider",
+  metadata: { name: "p" },
+  spec: { openai: { row: "compatible" }, endpoint: "http://127.0.0.1:1/v1" },
+};
 
 interface Kind {
   readonly name: string;
@@ -30,6 +41,12 @@ const kinds: readonly Kind[] = [
     lasting: true,
     open: (folder, clock, keep) => openSqlite(join(folder, "policy.sqlite"), { clock, ...(keep === undefined ? {} : { keep }) }),
   },
+  {
+    name: "folder",
+    several: true,
+    lasting: true,
+    open: (folder, clock, keep) => openFolder(join(folder, "policy"), { clock, ...(keep === undefined ? {} : { keep }) }),
+  },
 ];
 
 const ends: (() => unknown)[] = [];
@@ -43,8 +60,10 @@ function newFolder(): string {
   return folder;
 }
 
-function route(name: string, model: string, namespace = "", annotations: Record<string, string> = {}): Resource {
-  const made = routeOf(name, { match: { models: [model] }, targets: [{ provider: "near" }] }, namespace);
+/** A resource that needs no other: stores that people can write to take only what is policy. `word` makes it another. */
+function thing(name: string, word: string, namespace = "", annotations: Record<string, string> = {}): Resource {
+  const key = sha256(`${namespace === "" ? "default" : namespace}/${name}`);
+  const made = consumerOf(name, { team: word, identities: [{ kind: { case: "apiKey", value: { sha256: key } } }] }, namespace);
   if (made.metadata !== undefined) made.metadata.annotations = annotations;
   return made;
 }
@@ -74,7 +93,7 @@ function seen(policy: StoredPolicy | undefined) {
   };
 }
 
-const key = (name: string, namespace = "default") => ({ kind: "ModelRoute" as const, namespace, name });
+const key = (name: string, namespace = "default") => ({ kind: "Consumer" as const, namespace, name });
 
 describe.each(kinds)("$name", ({ open, several, lasting }) => {
   async function opened(keep?: number): Promise<{ store: PolicyStore; clock: ManualClock; folder: string }> {
@@ -94,11 +113,11 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
 
   test("keeps what is written, sorted, with owner and the revision of its last change", async () => {
     const { store } = await opened();
-    expect(await store.write(change(0, [route("b", "m"), [route("a", "m"), "team"], route("z", "m", "apart")]))).toEqual({
+    expect(await store.write(change(0, [thing("b", "m"), [thing("a", "m"), "team"], thing("z", "m", "apart")]))).toEqual({
       written: true,
       revision: 1,
     });
-    expect(await store.write(change(1, [route("b", "other")], { removals: [key("z", "apart")] }))).toEqual({ written: true, revision: 2 });
+    expect(await store.write(change(1, [thing("b", "other")], { removals: [key("z", "apart")] }))).toEqual({ written: true, revision: 2 });
     const { revision, resources } = await store.read();
     expect(revision).toBe(2);
     expect(resources.map((one) => ({ ...keyOf(one.resource), owner: one.owner, revision: one.revision }))).toEqual([
@@ -111,15 +130,15 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
 
   test("keeps annotations", async () => {
     const { store } = await opened();
-    await store.write(change(0, [route("a", "m", "", { why: "because" })]));
+    await store.write(change(0, [thing("a", "m", "", { why: "because" })]));
     expect((await store.read()).resources[0]?.resource.metadata?.annotations).toEqual({ why: "because" });
-    expect(await store.write(change(1, [route("a", "m", "", { why: "otherwise" })]))).toEqual({ written: true, revision: 2 });
+    expect(await store.write(change(1, [thing("a", "m", "", { why: "otherwise" })]))).toEqual({ written: true, revision: 2 });
   });
 
   test("remembers who, when, why and what", async () => {
     const { store } = await opened();
-    await store.write(change(0, [route("a", "m"), route("b", "m")], { author: "ada", reason: "first", atMs: 5_000 }));
-    await store.write(change(1, [route("b", "n"), route("c", "m")], { removals: [key("a")], rolledBackTo: 7 }));
+    await store.write(change(0, [thing("a", "m"), thing("b", "m")], { author: "ada", reason: "first", atMs: 5_000 }));
+    await store.write(change(1, [thing("b", "n"), thing("c", "m")], { removals: [key("a")], rolledBackTo: 7 }));
     expect(await store.revisions(10)).toEqual([
       {
         revision: 2,
@@ -148,23 +167,23 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
 
   test("refuses a change that was made from another revision, and says which holds", async () => {
     const { store } = await opened();
-    await store.write(change(0, [route("a", "m")]));
+    await store.write(change(0, [thing("a", "m")]));
     const before = seen(await store.read());
-    expect(await store.write(change(0, [route("b", "m")]))).toEqual({ written: false, newest: 1 });
-    expect(await store.write(change(2, [route("b", "m")]))).toEqual({ written: false, newest: 1 });
+    expect(await store.write(change(0, [thing("b", "m")]))).toEqual({ written: false, newest: 1 });
+    expect(await store.write(change(2, [thing("b", "m")]))).toEqual({ written: false, newest: 1 });
     expect(seen(await store.read())).toEqual(before);
   });
 
   test("makes no revision of a change that changes nothing", async () => {
     const { store } = await opened();
-    await store.write(change(0, [[route("a", "m"), "team"]]));
-    expect(await store.write(change(1, [[route("a", "m", "default"), "team"]], { removals: [key("gone")] }))).toEqual({
+    await store.write(change(0, [[thing("a", "m"), "team"]]));
+    expect(await store.write(change(1, [[thing("a", "m", "default"), "team"]], { removals: [key("gone")] }))).toEqual({
       written: true,
       revision: 1,
     });
     expect(await store.revisions(10)).toHaveLength(1);
     // Another owner is a change.
-    expect(await store.write(change(1, [[route("a", "m"), "others"]]))).toEqual({ written: true, revision: 2 });
+    expect(await store.write(change(1, [[thing("a", "m"), "others"]]))).toEqual({ written: true, revision: 2 });
   });
 
   test("reads every revision that it remembers, and forgets the oldest", async () => {
@@ -172,7 +191,7 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
     const policies = [seen(await store.read())];
     for (let at = 0; at < 5; at++) {
       const removals = at === 2 ? [key("r0")] : [];
-      await store.write(change(at, [route(`r${at}`, "m"), route("same", `m${at}`)], { removals }));
+      await store.write(change(at, [thing(`r${at}`, "m"), thing("same", `m${at}`)], { removals }));
       policies.push(seen(await store.read()));
       // All that is remembered still reads as it did when it was new.
       for (const [revision, policy] of policies.entries()) {
@@ -185,7 +204,7 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
 
   test("tells of every revision in order, of those that are there first", async () => {
     const { store, clock } = await opened();
-    for (let at = 0; at < 3; at++) await store.write(change(at, [route(`r${at}`, "m")]));
+    for (let at = 0; at < 3; at++) await store.write(change(at, [thing(`r${at}`, "m")]));
     const told: (readonly [revision: number, resources: number])[] = [];
     const stop = store.watch(
       1,
@@ -198,7 +217,7 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
       [2, 2],
       [3, 3],
     ]);
-    await store.write(change(3, [route("r3", "m")]));
+    await store.write(change(3, [thing("r3", "m")]));
     await store.write(change(4, [], { removals: [key("r0"), key("r1")] }));
     await settled();
     expect(told.slice(2)).toEqual([
@@ -206,7 +225,7 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
       [5, 2],
     ]);
     stop();
-    await store.write(change(5, [route("r5", "m")]));
+    await store.write(change(5, [thing("r5", "m")]));
     clock.advance(10_000);
     await settled();
     expect(told).toHaveLength(4);
@@ -215,7 +234,7 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
 
   test("begins with the oldest that it remembers for somebody who has been away for long", async () => {
     const { store } = await opened(2);
-    for (let at = 0; at < 5; at++) await store.write(change(at, [route(`r${at}`, "m")]));
+    for (let at = 0; at < 5; at++) await store.write(change(at, [thing(`r${at}`, "m")]));
     const told: number[] = [];
     ends.push(
       store.watch(
@@ -230,10 +249,11 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
 
   test.runIf(lasting)("is as it was when it is opened again", async () => {
     const { store, clock, folder } = await opened();
-    await store.write(
-      change(0, [[route("a", "m"), "team"], consumerOf("c", { identities: [{ kind: { case: "anonymous", value: {} } }] })]),
-    );
-    await store.write(change(1, [route("a", "n")], { removals: [key("nothing")] }));
+    const route = routeOf("r", { match: { models: ["m"] }, targets: [{ provider: "p" }] });
+    const provider = readYaml(JSON.stringify(nearProvider), "p.json").resources[0]?.resource;
+    if (provider === undefined) throw new Error("the provider is sound");
+    await store.write(change(0, [[thing("a", "m"), "team"], route, provider]));
+    await store.write(change(1, [thing("a", "n")], { removals: [key("nothing")] }));
     const [now, first, records] = [seen(await store.read()), seen(await store.readAt(1)), await store.revisions(10)];
     await store.close();
     ends.pop();
@@ -242,7 +262,7 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
     expect(seen(await again.read())).toEqual(now);
     expect(seen(await again.readAt(1))).toEqual(first);
     expect(await again.revisions(10)).toEqual(records);
-    expect(await again.write(change(2, [route("b", "m")]))).toEqual({ written: true, revision: 3 });
+    expect(await again.write(change(2, [thing("b", "m")]))).toEqual({ written: true, revision: 3 });
   });
 
   test.runIf(several)("holds compare-and-swap between two handles, and tells each of the other's revisions", async () => {
@@ -257,16 +277,82 @@ describe.each(kinds)("$name", ({ open, several, lasting }) => {
         () => told.push(-1),
       ),
     );
-    expect(await other.write(change(0, [route("a", "m")]))).toEqual({ written: true, revision: 1 });
-    expect(await one.write(change(0, [route("b", "m")]))).toEqual({ written: false, newest: 1 });
-    expect(await one.write(change(1, [route("b", "m")]))).toEqual({ written: true, revision: 2 });
-    expect(await other.write(change(2, [route("c", "m")]))).toEqual({ written: true, revision: 3 });
+    expect(await other.write(change(0, [thing("a", "m")]))).toEqual({ written: true, revision: 1 });
+    expect(await one.write(change(0, [thing("b", "m")]))).toEqual({ written: false, newest: 1 });
+    expect(await one.write(change(1, [thing("b", "m")]))).toEqual({ written: true, revision: 2 });
+    expect(await other.write(change(2, [thing("c", "m")]))).toEqual({ written: true, revision: 3 });
     clock.advance(5_000);
     await settled();
     expect(told).toEqual([1, 2, 3]);
     expect(seen(await one.read())).toEqual(seen(await other.read()));
   });
 });
+
+/** Opens a store and writes for as long as it lives: each change makes three resources the same word, and is told once it is made. */
+function writerScript(name: string, folder: string): string {
+  const here = import.meta.dirname;
+  return `
+    import { openSqlite } from ${JSON.stringify(join(here, "sqlite.ts"))};
+    import { openFolder } from ${JSON.stringify(join(here, "folder.ts"))};
+    import { readYaml, makeRules } from ${JSON.stringify(join(here, "../../proto/resources.ts"))};
+    import { writeSync } from "node:fs";
+    const clock = { monotonicMs: () => performance.now(), wallMs: () => Date.now(), after: () => () => undefined };
+    const rules = makeRules();
+    const thing = (name, word) => readYaml(JSON.stringify({ apiVersion: "outrigger.dev/v1alpha1", kind: "Consumer",
+      metadata: { name }, spec: { team: word, identities: [{ api_key: { sha256: name.charCodeAt(0).toString(16).repeat(32) } }] } }), "x", rules).resources[0].resource;
+    const folder = ${JSON.stringify(folder)};
+    const store = ${name === "sqlite"} ? await openSqlite(folder + "/policy.sqlite", { clock }) : await openFolder(folder + "/policy", { clock });
+    for (;;) {
+      const { revision } = await store.read();
+      const upserts = ["a", "b", "c"].map((name) => ({ resource: thing(name, "word " + revision), owner: "" }));
+      const outcome = await store.write({ base: revision, upserts, removals: [], author: "writer", reason: "", atMs: Date.now(), rolledBackTo: 0 });
+      if (outcome.written) writeSync(1, outcome.revision + "\\n");
+    }`;
+}
+
+test.each(kinds.filter(({ lasting }) => lasting))(
+  "$name: a writer that is killed at any moment leaves nothing torn, and revisions only rise",
+  async ({ name, open }) => {
+    const folder = newFolder();
+    const random = seededRandom(7);
+    let acknowledged = 0;
+    for (let round = 0; round < 4; round++) {
+      const enough = acknowledged + 1 + random.below(12);
+      const writer = spawn(process.execPath, ["--input-type=module", "--eval", writerScript(name, folder)], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const ended = new Promise((done) => writer.on("close", done));
+      let rest = "";
+      writer.stdout.setEncoding("utf8").on("data", (text: string) => {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) {
+          // Told only once it lasts, and one after the other.
+          expect(Number(line)).toBe(acknowledged + 1);
+          acknowledged = Number(line);
+        }
+        // By now it is in the middle of the next one.
+        if (acknowledged >= enough) writer.kill("SIGKILL");
+      });
+      await ended;
+      expect(acknowledged).toBeGreaterThanOrEqual(enough);
+      const store = await open(folder, new ManualClock());
+      const policy = await store.read();
+      // At most one more was made than was told of.
+      expect([acknowledged, acknowledged + 1]).toContain(policy.revision);
+      acknowledged = policy.revision;
+      expect(policy.problems).toEqual([]);
+      const words = policy.resources.map(({ resource }) =>
+        resource.$typeName === "outrigger.policy.v1.Consumer" ? resource.spec?.team : "",
+      );
+      expect(words).toEqual(Array.from({ length: 3 }, () => `word ${policy.revision - 1}`));
+      // Nobody but the writer made a revision: what it wrote to files says the same as what it committed.
+      expect((await store.revisions(1000)).map(({ author }) => author)).toEqual(Array.from({ length: policy.revision }, () => "writer"));
+      await store.close();
+    }
+  },
+  60_000,
+);
 
 /** One step of a script: what is written from which revision. */
 const stepArbitrary = fc.record({
@@ -298,7 +384,7 @@ test("every store answers the same script the same way, with the same roots", as
               store.write(
                 change(
                   (await store.read()).revision - (stale ? 1 : 0),
-                  upserts.map(([name, model, owner]) => [route(`r${name}`, `m${model}`, name % 2 === 0 ? "" : "apart"), owner]),
+                  upserts.map(([name, model, owner]) => [thing(`r${name}`, `m${model}`, name % 2 === 0 ? "" : "apart"), owner]),
                   { removals: gone.map((name) => key(`r${name}`, name % 2 === 0 ? "default" : "apart")) },
                 ),
               ),
@@ -319,7 +405,7 @@ test("every store answers the same script the same way, with the same roots", as
         for (const store of stores) await store.close();
       }
     }),
-    { numRuns: 60 },
+    { numRuns: process.env.OUTRIGGER_LONG === undefined ? 12 : 300 },
   );
 });
 

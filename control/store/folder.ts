@@ -1,0 +1,310 @@
+/**
+ * Policy in a folder that people edit and keep in Git: the files say what holds, and what was before stands beside them in `.outrigger`.
+ *
+ * What somebody changes by hand becomes a revision of the author `files`; an edit that is wrong changes nothing, and the policy before
+ * holds on. What is written through the store edits files: all of them or none. The change is committed to the database of the hidden
+ * folder together with the edits that it needs, and only then are they made, each by renaming. If the process ends in between, the next
+ * one that opens the folder finds the edits and makes them. A file that somebody changed in that moment is left as it is: what it says
+ * becomes the next revision.
+ */
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { type Problem, problemText } from "../../proto/resources/problem.ts";
+import { listResources, makeRules, type PolicyFile, type Resource, type Rules, readResources } from "../../proto/resources.ts";
+import type { Clock } from "../clock.ts";
+import { sha256 } from "../sha256.ts";
+import { effectOf, isNothing, keptOf, keyOf, keyText } from "./change.ts";
+import { editFiles, type FileEdit } from "./edit.ts";
+import { type FileStore, type FilesRead, openFiles } from "./files.ts";
+import { openSqlite, type SqliteStore } from "./sqlite.ts";
+import type { PolicyStore, RevisionRecord, StoreChange, StoredPolicy, WriteOutcome } from "./store.ts";
+
+/** Who a change by hand is recorded for. */
+export const filesAuthor = "files";
+/** The folder beside the files. Its name begins with a dot, so that nothing in it is taken for policy. */
+const hiddenName = ".outrigger";
+/** Attempts to read the files while other processes write them. */
+const attemptsMax = 20;
+
+/** What a store may be told. */
+export interface FolderOptions {
+  readonly clock: Clock;
+  /** How many revisions it remembers. */
+  readonly keep?: number;
+}
+
+/** Opens a folder, and makes it if it is not there. Rejects if it cannot be written to. */
+export async function openFolder(folder: string, { clock, keep }: FolderOptions): Promise<PolicyStore> {
+  const hidden = join(folder, hiddenName);
+  await mkdir(hidden, { recursive: true, mode: 0o700 });
+  chmodSync(hidden, 0o700);
+  // The history is this machine's own; what Git keeps is the policy.
+  const ignore = join(hidden, ".gitignore");
+  if (!existsSync(ignore)) writeFileSync(ignore, "*\n");
+  const history = await openSqlite(join(hidden, "history.sqlite"), { clock, ...(keep === undefined ? {} : { keep }) });
+  try {
+    history.database.exec("CREATE TABLE IF NOT EXISTS edits (path TEXT PRIMARY KEY, sha256_before TEXT NOT NULL, content TEXT) STRICT");
+    const store = new FolderStore(folder, history, clock);
+    await store.read();
+    return store;
+  } catch (error) {
+    await history.close();
+    throw error;
+  }
+}
+
+class FolderStore implements PolicyStore {
+  readonly #folder: string;
+  readonly #history: SqliteStore;
+  readonly #clock: Clock;
+  readonly #files: FileStore;
+  readonly #rules: Rules;
+  readonly #failed = new Set<(reason: string) => void>();
+  #last: Promise<unknown> = Promise.resolve();
+  #unsubscribe: (() => void) | undefined;
+  #problems: readonly Problem[] = [];
+  #told = "";
+  /** What was read last and is the policy of which revision: then there is nothing to take up. */
+  #takenUp: { readonly read: FilesRead; readonly revision: number } | undefined;
+  #closed = false;
+
+  constructor(folder: string, history: SqliteStore, clock: Clock) {
+    this.#folder = folder;
+    this.#history = history;
+    this.#clock = clock;
+    this.#files = openFiles([folder], (delayMs, then) => clock.after(delayMs, then));
+    this.#rules = makeRules();
+  }
+
+  read(): Promise<StoredPolicy> {
+    return this.#inTurn(async () => {
+      await this.#takeUp();
+      return { ...this.#history.readNow(), problems: this.#problems };
+    });
+  }
+
+  readAt(revision: number): Promise<StoredPolicy | undefined> {
+    return this.#history.readAt(revision);
+  }
+
+  write(change: StoreChange): Promise<WriteOutcome> {
+    return this.#inTurn(() => this.#write(change));
+  }
+
+  revisions(limit: number, before?: number): Promise<readonly RevisionRecord[]> {
+    return this.#history.revisions(limit, before);
+  }
+
+  watch(from: number, told: (policy: StoredPolicy) => void, failed: (reason: string) => void): () => void {
+    const stop = this.#history.watch(from, told, failed);
+    this.#failed.add(failed);
+    this.#unsubscribe ??= this.#files.subscribe(() => {
+      // Whoever takes it up reads the files again, since others may write them at this moment.
+      this.read().catch((error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)));
+    });
+    return () => {
+      stop();
+      this.#failed.delete(failed);
+      if (this.#failed.size > 0) return;
+      this.#unsubscribe?.();
+      this.#unsubscribe = undefined;
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+    this.#failed.clear();
+    await this.#last;
+    this.#closed = true;
+    await this.#history.close();
+  }
+
+  /** Does one thing after another: reading, taking up and writing must not see each other half done. */
+  #inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
+    const done = this.#last.then(() => {
+      if (this.#closed) throw new Error("the store is closed");
+      return act();
+    });
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Makes what stands in the files a revision, if it is policy and another one. Returns what was read. */
+  async #takeUp(): Promise<FilesRead> {
+    for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+      // In this order: a revision that another process committed before is in the files by the end of the second step, and one that it
+      // commits later is noticed below.
+      const base = this.#history.readNow();
+      this.#finishEdits();
+      const read = await this.#files.read();
+      if (this.#takenUp?.read === read && this.#takenUp.revision === base.revision) return read;
+      const problems = this.#problemsOf(read, base);
+      const meanwhile = (): boolean => this.#history.readNow().revision !== base.revision || this.#editsWait();
+      if (problems.some(({ severity }) => severity === "error")) {
+        if (meanwhile()) continue;
+        this.#problems = problems;
+        this.#fail(`The files are no policy, so what held before holds on: ${problems[0] === undefined ? "" : problemText(problems[0])}`);
+        return read;
+      }
+      const outcome = this.#history.writeAlongside(this.#changeOf(base, listResources(read.resources)), () => undefined);
+      if (!outcome.written) continue;
+      this.#takenUp = { read, revision: outcome.revision };
+      this.#problems = problems;
+      this.#told = "";
+      return read;
+    }
+    throw new Error("other processes write the files all the time");
+  }
+
+  /** What is wrong with the files. That there is none is no error where there was none before: a folder begins empty. */
+  #problemsOf({ problems }: FilesRead, base: StoredPolicy): readonly Problem[] {
+    return base.resources.length > 0 ? problems : problems.filter(({ id }) => id !== "policy/no-resources");
+  }
+
+  #changeOf(base: StoredPolicy, resources: readonly Resource[]): StoreChange {
+    const standing = new Map(base.resources.map((one) => [keyText(keyOf(one.resource)), one]));
+    const given = new Set(resources.map((resource) => keyText(keyOf(resource))));
+    return {
+      base: base.revision,
+      // Files do not say whose a resource is: it stays whose it was.
+      upserts: resources.map((resource) => ({ resource, owner: standing.get(keyText(keyOf(resource)))?.owner ?? "" })),
+      removals: base.resources.map(({ resource }) => keyOf(resource)).filter((key) => !given.has(keyText(key))),
+      author: filesAuthor,
+      reason: "",
+      atMs: this.#clock.wallMs(),
+      rolledBackTo: 0,
+    };
+  }
+
+  async #write(change: StoreChange): Promise<WriteOutcome> {
+    const read = await this.#takeUp();
+    if (this.#problems.some(({ severity }) => severity === "error")) throw new Error("the files have errors; they must be corrected first");
+    const base = this.#history.readNow();
+    if (change.base !== base.revision) return { written: false, newest: base.revision };
+    const standing = new Map(base.resources.map(({ resource, owner }) => [keyText(keyOf(resource)), keptOf(resource, owner)]));
+    const effect = effectOf(change, (key) => standing.get(key));
+    if (isNothing(effect)) return { written: true, revision: base.revision };
+    const wanted = new Map(change.upserts.map(({ resource }) => [keyText(keyOf(resource)), resource]));
+    const content = [...effect.created, ...effect.updated].filter(
+      ({ key, bytes }) => !sameContent(standing.get(keyText(key))?.bytes, bytes),
+    );
+    const upserts = content.flatMap(({ key }) => wanted.get(keyText(key)) ?? []);
+    const edits = editFiles(this.#folder, read.files, upserts, effect.deleted);
+    this.#verify(read.files, edits, base, change);
+    const outcome = this.#history.writeAlongside(change, () => this.#keepEdits(edits));
+    if (outcome.written) this.#finishEdits();
+    return outcome;
+  }
+
+  /** Reads what the files would say, and compares: an edit that says anything else must not be made. */
+  #verify(files: readonly PolicyFile[], edits: readonly FileEdit[], base: StoredPolicy, change: StoreChange): void {
+    const texts = new Map(files.map(({ path, text }) => [path, text]));
+    for (const { path, after } of edits) {
+      if (after === undefined) texts.delete(path);
+      else texts.set(path, after);
+    }
+    const { resources, problems } = readResources(
+      [...texts].map(([path, text]) => ({ path, text })),
+      this.#rules,
+    );
+    const expected = new Map(base.resources.map(({ resource }) => [keyText(keyOf(resource)), resource]));
+    for (const key of change.removals) expected.delete(keyText(key));
+    for (const { resource } of change.upserts) expected.set(keyText(keyOf(resource)), resource);
+    const [found, wanted] = [digestOf(listResources(resources)), digestOf([...expected.values()])];
+    const wrong = problems.find(({ severity }) => severity === "error");
+    if (wrong !== undefined) throw new Error(`the files would be no policy: ${problemText(wrong)}`);
+    if (found !== wanted) throw new Error("the files could not be edited so that they say what was asked for");
+  }
+
+  #keepEdits(edits: readonly FileEdit[]): void {
+    const insert = this.#history.database.prepare("INSERT INTO edits (path, sha256_before, content) VALUES (?, ?, ?)");
+    for (const { path, before, after } of edits) insert.run(path, contentHash(before), after ?? null);
+  }
+
+  #editsWait(): boolean {
+    return this.#history.database.prepare("SELECT 1 FROM edits LIMIT 1").get() !== undefined;
+  }
+
+  /**
+   * Makes the edits that a committed change still needs, whoever committed it. Within a transaction, so that two processes do not write the
+   * same file at one time; and without waiting in between, since a transaction of this handle holds up all others.
+   */
+  #finishEdits(): void {
+    if (!this.#editsWait()) return;
+    const { database } = this.#history;
+    database.exec("BEGIN IMMEDIATE");
+    try {
+      for (const { path, sha256_before: before, content } of database.prepare("SELECT * FROM edits ORDER BY path").all()) {
+        if (typeof path !== "string") throw new Error("an edit has a path");
+        if (contentHash(contentOf(path)) === before) putText(path, typeof content === "string" ? content : undefined);
+      }
+      database.exec("DELETE FROM edits");
+      database.exec("COMMIT");
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  #fail(reason: string): void {
+    // Said once for each cause, not at every look.
+    if (this.#told === reason) return;
+    this.#told = reason;
+    for (const failed of [...this.#failed]) failed(reason);
+  }
+}
+
+function digestOf(resources: readonly Resource[]): string {
+  const lines = resources.map((resource) => `${keyText(keyOf(resource))} ${sha256(keptOf(resource, "").bytes)}`);
+  return sha256(lines.sort().join("\n"));
+}
+
+function sameContent(a: Uint8Array | undefined, b: Uint8Array): boolean {
+  return a !== undefined && Buffer.compare(a, b) === 0;
+}
+
+/** The hash of what stands in a file; of one that is not there, a word that no hash is. */
+function contentHash(text: string | undefined): string {
+  return text === undefined ? "absent" : sha256(text);
+}
+
+function contentOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Puts a text in the place of a file, or nothing; lasting once this returns. */
+function putText(path: string, text: string | undefined): void {
+  const folder = dirname(path);
+  if (text === undefined) rmSync(path, { force: true });
+  else {
+    mkdirSync(folder, { recursive: true });
+    // A name with a dot in front is not read as policy.
+    const beside = join(folder, `.${basename(path)}.outrigger-new`);
+    const file = openSync(beside, "w", 0o644);
+    try {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(beside, path);
+  }
+  syncFolder(folder);
+}
+
+/** A file's name lasts only once its folder does. */
+function syncFolder(folder: string): void {
+  const handle = openSync(folder, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
