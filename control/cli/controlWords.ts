@@ -15,6 +15,7 @@ export function addControlWords(program: Command, world: World, terminal: () => 
     .addOption(new Option("--socket <path>", "a Unix socket with the same services").env("OUTRIGGER_CONTROL_SOCKET"))
     .addOption(new Option("--no-listen", "no TCP port for the services"))
     .addOption(new Option("--no-ops", "no port for operations"))
+    .addOption(new Option("--ops-host <address>", "the address of operations").default("127.0.0.1").env("OUTRIGGER_CONTROL_OPS_HOST"))
     .addOption(new Option("--tls-cert <file>", "a certificate in PEM").env("OUTRIGGER_CONTROL_TLS_CERT"))
     .addOption(new Option("--tls-key <file>", "the certificate's key in PEM").env("OUTRIGGER_CONTROL_TLS_KEY"))
     .addOption(new Option("--plaintext", "serve without TLS beyond this machine too").default(false).env("OUTRIGGER_CONTROL_PLAINTEXT"))
@@ -39,7 +40,7 @@ export function addControlWords(program: Command, world: World, terminal: () => 
           settings: {
             dataFolder: options.data,
             listen: options.listen ? { host: options.host, port: options.port } : null,
-            ops: options.ops ? { host: "127.0.0.1", port: options.opsPort } : null,
+            ops: options.ops ? { host: options.opsHost, port: options.opsPort } : null,
             socketPath: options.socket ?? null,
             tls: tlsOf(options.tlsCert, options.tlsKey),
             plaintext: options.plaintext,

@@ -190,6 +190,7 @@ function addServing(command: Command) {
     .addOption(new Option("--socket <path>", "a Unix socket with the same doors").env("OUTRIGGER_SOCKET"))
     .addOption(new Option("--no-listen", "no TCP port for the doors"))
     .addOption(new Option("--no-ops", "no port for operations"))
+    .addOption(new Option("--ops-host <address>", "the address of operations; that of the doors unless given").env("OUTRIGGER_OPS_HOST"))
     .addOption(
       new Option("--cors-origin <origin...>", "web origins that may call, beside pages of this machine").env("OUTRIGGER_CORS_ORIGIN"),
     )
@@ -244,6 +245,7 @@ function settingsOf(options: {
   readonly host: string;
   readonly port: number;
   readonly opsPort: number;
+  readonly opsHost?: string;
   readonly listen: boolean;
   readonly ops: boolean;
   readonly socket?: string;
@@ -259,7 +261,7 @@ function settingsOf(options: {
   const origins = typeof options.corsOrigin === "string" ? options.corsOrigin.split(/[\s,]+/) : options.corsOrigin;
   return {
     listen: options.listen ? { host: options.host, port: options.port } : null,
-    ops: options.ops ? { host: options.host, port: options.opsPort } : null,
+    ops: options.ops ? { host: options.opsHost ?? options.host, port: options.opsPort } : null,
     socketPath: options.socket ?? null,
     logLevel: options.logLevel,
     reflection: options.reflection,
