@@ -16,7 +16,7 @@ import { entryPath, itemPath, memberPath, shownName } from "./resources/shape.ts
 /** What a build of each level understands, the oldest first. The level is the place in the list, from 1. */
 export const capabilityHistory: readonly string[] = Object.freeze([
   "providers, routes, consumers and price books, with credentials by reference to environment and files",
-  "secrets that control delivers; grants, which control alone reads; credentials by identity",
+  "secrets that control delivers; grants, which control alone reads; credentials by identity; the Responses dialect",
 ]);
 
 /** The level of this build: it understands all that stands in its protos. */
