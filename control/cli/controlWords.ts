@@ -105,6 +105,47 @@ export function addControlWords(program: Command, world: World, terminal: () => 
       finish(await rollback(world, terminal(), { ...options, revision }));
     });
 
+  addControl(program.command("status"))
+    .description("say which sidecar enforces which policy, and why one refused; ends with 3 if one does not enforce what it should")
+    .option("--namespace <name>", "sidecars whose accounts are in this namespace", "")
+    .option("--behind", "only those that do not enforce what they should", false)
+    .action(async (options) => {
+      const { status } = await import("./commands/status.ts");
+      finish(await status(world, terminal(), options));
+    });
+
+  const rollout = program.command("rollout").description("see and end changes that are on their way to the sidecars in stages");
+  addControl(rollout.command("list"))
+    .description("list roll-outs, the newest first")
+    .action(async (options) => {
+      const { listRollouts } = await import("./commands/status.ts");
+      finish(await listRollouts(world, terminal(), options));
+    });
+  for (const [word, promote, description] of [
+    ["promote", true, "give the change to everybody at once"],
+    ["stop", false, "take the change back"],
+  ] as const) {
+    addControl(rollout.command(word))
+      .description(description)
+      .argument("<id>", "which roll-out")
+      .action(async (id, options) => {
+        const { endRollout } = await import("./commands/status.ts");
+        finish(await endRollout(world, terminal(), { ...options, id, promote }));
+      });
+  }
+
+  const joinToken = program.command("join-token").description("make tokens with which sidecars join");
+  addControl(joinToken.command("create"))
+    .description("make a token")
+    .requiredOption("--account <name>", "the account that those sidecars get")
+    .option("--namespace <name>", "the namespace of that account", "default")
+    .addOption(new Option("--expires <time>", "how long it can be used, such as 1h or 30d").default(span("1h"), "1h").argParser(span))
+    .option("--uses <count>", "how many sidecars may join with it", (text) => whole(text, 1, 100_000), 1)
+    .action(async ({ expires: lifetimeMs, ...options }) => {
+      const { createJoinToken } = await import("./commands/joinToken.ts");
+      finish(await createJoinToken(world, terminal(), { ...options, lifetimeMs }));
+    });
+
   const token = program.command("token").description("make, list and revoke tokens of people and pipelines, in control's data folder");
   addData(token.command("create"), world)
     .description("make a token")
@@ -157,12 +198,16 @@ function tlsOf(certificatePath: string | undefined, keyPath: string | undefined)
   throw new InvalidArgumentError("--tls-cert and --tls-key go together.");
 }
 
-/** A time such as 90d, 12h, 30m or 45s in milliseconds, or `never`. */
+/** A time such as 90d in milliseconds, or `never`. */
 function lifetime(text: string): number | "never" {
-  if (text === "never") return text;
+  return text === "never" ? text : span(text);
+}
+
+/** A time such as 90d, 12h, 30m or 45s in milliseconds. */
+function span(text: string): number {
   const [, amount, unit] = /^([1-9]\d{0,6})(s|m|h|d)$/.exec(text) ?? [];
   const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit ?? ""];
-  if (amount === undefined || unitMs === undefined) throw new InvalidArgumentError("Expected a time such as 90d, 12h, 30m or never.");
+  if (amount === undefined || unitMs === undefined) throw new InvalidArgumentError("Expected a time such as 90d, 12h, 30m or 45s.");
   return Number(amount) * unitMs;
 }
 
