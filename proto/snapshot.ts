@@ -31,12 +31,22 @@ export interface SnapshotEntry {
 
 /** Makes the snapshot of a set of resources. Neither their order nor anything about their files matters. */
 export function snapshotOf(resources: Resources, sha256: Sha256): Snapshot {
-  const entries = listResources(resources).map((resource): SnapshotEntry => {
-    const bytes = canonicalBytes(resource);
-    return { type: resource.$typeName, name: fullNameOf(resource), hash: sha256(bytes), bytes };
-  });
-  entries.sort((a, b) => compareText(a.type, b.type) || compareText(a.name, b.name));
-  return { root: rootOf(entries, sha256), entries };
+  return snapshotOfEntries(
+    listResources(resources).map((resource) => entryOf(resource, sha256)),
+    sha256,
+  );
+}
+
+/** Makes the snapshot of entries in any order, for whoever keeps them. */
+export function snapshotOfEntries(entries: readonly SnapshotEntry[], sha256: Sha256): Snapshot {
+  const sorted = entries.toSorted((a, b) => compareText(a.type, b.type) || compareText(a.name, b.name));
+  return { root: rootOf(sorted, sha256), entries: sorted };
+}
+
+/** The entry of one resource. */
+export function entryOf(resource: Resource, sha256: Sha256): SnapshotEntry {
+  const bytes = canonicalBytes(resource);
+  return { type: resource.$typeName, name: fullNameOf(resource), hash: sha256(bytes), bytes };
 }
 
 /** The root of entries that are sorted by type, then name. */
