@@ -1,16 +1,23 @@
 /** Builds one control: every part is made here and handed what it needs. Nothing is decided here. */
 import { readFileSync } from "node:fs";
 import { chmod, mkdir } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { MeshService } from "../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { PolicyService } from "../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
+import { SidecarService } from "../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import { makeRules } from "../proto/resources/rules.ts";
 import type { Clock } from "./clock.ts";
-import { authenticate } from "./serve/caller.ts";
-import { createControlListener, messageBytesMax, type TlsIdentity } from "./serve/listener.ts";
+import type { Authority } from "./mesh/authority.ts";
+import { createMesh } from "./mesh/createMesh.ts";
+import type { Mesh } from "./mesh/mesh.ts";
+import { meshMessageBytesMax } from "./mesh/services.ts";
+import { authenticate, callerKey } from "./serve/caller.ts";
+import { createControlListener, messageBytesMax, peerKey, type TlsIdentity } from "./serve/listener.ts";
 import { openLog, watchRequests } from "./serve/log.ts";
 import { createOps } from "./serve/ops.ts";
-import { createPolicyService, type PolicyHooks } from "./serve/policyService.ts";
+import { createPolicyService } from "./serve/policyService.ts";
 import { openTokens } from "./serve/tokens.ts";
 import type { ControlSettings } from "./settings.ts";
 import { openFolder } from "./store/folder.ts";
@@ -40,6 +47,8 @@ export interface Control {
   /** The token for this machine alone, if one was asked for. It is kept nowhere. */
   readonly localToken: string | undefined;
   readonly store: PolicyStore;
+  /** What the sidecars have. */
+  readonly mesh: Mesh;
   /** Sends sidecars elsewhere, lets what runs end within the grace of the settings, and stops. */
   drain(): Promise<void>;
   /** Stops at once. */
@@ -57,7 +66,6 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   const log = openLog(settings.logLevel, parts.log, clock);
   const warn = (message: string, error: unknown): void =>
     log.warn({ cause: error instanceof Error ? error.message : String(error) }, message);
-  const tls = tlsOf(settings);
   await mkdir(settings.dataFolder, { recursive: true, mode: 0o700 });
   // Made earlier, perhaps by hand: what is in it must not be readable by others.
   await chmod(settings.dataFolder, 0o700);
@@ -67,12 +75,25 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   const metrics = makeMetrics(version);
   let draining = false;
 
-  const hooks: PolicyHooks = { beforeCommit: async () => [], committed: () => "" };
+  const { mesh, meshService, sidecarService, authority } = await createMesh({
+    store,
+    dataFolder: settings.dataFolder,
+    clock,
+    randomBytes: parts.randomBytes,
+    registry: metrics.registry,
+    log: (level, message, facts) => log[level](facts, message),
+    server: hostname(),
+    rollout: settings.rollout,
+    acceptRollback: settings.acceptRollback,
+    peerOf: (values) => values.get(peerKey),
+    callerOf: (values) => values.get(callerKey)?.name ?? "",
+  });
+  const tls = await tlsOf(settings, authority, clock);
   const policyService = createPolicyService({
     store,
     rules: makeRules(),
     clock,
-    hooks,
+    hooks: mesh,
     recorded: (record) => {
       metrics.changes.inc({ action: record.action });
       log.info({ ...record }, "Policy was changed.");
@@ -81,6 +102,9 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   const listener = createControlListener({
     routes: (router) => {
       router.service(PolicyService, policyService, { readMaxBytes: messageBytesMax });
+      router.service(SidecarService, sidecarService);
+      // What is large is compressed once for all streams; compressing each message again would cost more than it saves.
+      router.service(MeshService, meshService, { readMaxBytes: meshMessageBytesMax, compressMinBytes: Number.MAX_SAFE_INTEGER });
     },
     interceptors: [
       watchRequests(log, (service, method, code) => metrics.requests.inc({ service, method, code })),
@@ -108,9 +132,12 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   let stopping: Promise<void> | undefined;
   function stop(graceMs: number): Promise<void> {
     draining = true;
+    if (graceMs > 0) mesh.sendAway("this control stops");
+    else mesh.close();
     const closed = listener.close(graceMs);
     stopping ??= (async () => {
       await closed;
+      mesh.close();
       await ops.close();
       unwatch();
       await store.close();
@@ -125,7 +152,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     const opsPort = settings.ops === null ? 0 : await ops.listen(settings.ops.host, settings.ops.port);
     log.info({ version, port, ops: opsPort, store: settings.store?.in ?? "sqlite", revision: first.revision }, "Control has started.");
     const drain = (): Promise<void> => stop(settings.drainGraceMs);
-    return { port, opsPort, secure: tls !== undefined, localToken, store, drain, close: () => stop(0) };
+    return { port, opsPort, secure: tls !== undefined, localToken, store, mesh, drain, close: () => stop(0) };
   } catch (error) {
     await stop(0);
     throw error;
@@ -144,15 +171,21 @@ function openStore({ store, dataFolder }: ControlSettings, clock: Clock): Promis
 }
 
 /** What the services are served with. In the clear only where nobody else can listen, or where it is asked for. */
-function tlsOf({ tls, listen, plaintext }: ControlSettings): TlsIdentity | undefined {
+async function tlsOf(
+  { tls, tlsHosts, listen, plaintext }: ControlSettings,
+  authority: Authority,
+  clock: Clock,
+): Promise<TlsIdentity | undefined> {
+  // Sidecars that have joined show certificates of control's own authority, whoever vouches for control itself.
+  const clientAuthorities = [authority.pem];
   if (tls !== null) {
     const [certificate, key] = [readFileSync(tls.certificatePath, "utf8"), readFileSync(tls.keyPath, "utf8")];
-    return { certificate, key, clientAuthorities: [] };
+    return { certificate, key, clientAuthorities };
   }
-  if (plaintext || listen === null || isLoopback(listen.host)) return undefined;
-  throw new Error(
-    `${listen.host} can be reached from other machines, and there is no certificate: give one, or say that plain text is meant`,
-  );
+  if (plaintext || (tlsHosts.length === 0 && (listen === null || isLoopback(listen.host)))) return undefined;
+  const hosts = new Set([...tlsHosts, hostname(), "localhost", "127.0.0.1", "::1"]);
+  if (listen !== null && !["0.0.0.0", "::"].includes(listen.host)) hosts.add(listen.host);
+  return { ...(await authority.serve([...hosts], clock.wallMs())), clientAuthorities };
 }
 
 /** Whether only this machine can reach a host. */

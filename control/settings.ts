@@ -34,6 +34,12 @@ const schema = z.strictObject({
     .strictObject({ certificatePath: z.string().min(1), keyPath: z.string().min(1) })
     .nullable()
     .default(null),
+  /** Names and addresses for which control's own authority vouches; with any of them TLS is used on this machine too. */
+  tlsHosts: z.array(z.string().min(1).max(253)).default([]),
+  /** How a change of policy reaches the sidecars that says nothing about it. */
+  rollout: z.enum(["at once", "staged"]).default("at once"),
+  /** Whether sidecars that have a higher revision than the store are asked to go back, after it was restored from a backup. */
+  acceptRollback: z.boolean().default(false),
   /** Whether to serve without TLS beyond this machine, where something else encrypts or the network is trusted. */
   plaintext: z.boolean().default(false),
   /** Web origins whose pages may call, such as https://console.example.com. */

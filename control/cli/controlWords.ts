@@ -18,6 +18,18 @@ export function addControlWords(program: Command, world: World, terminal: () => 
     .addOption(new Option("--ops-host <address>", "the address of operations").default("127.0.0.1").env("OUTRIGGER_CONTROL_OPS_HOST"))
     .addOption(new Option("--tls-cert <file>", "a certificate in PEM").env("OUTRIGGER_CONTROL_TLS_CERT"))
     .addOption(new Option("--tls-key <file>", "the certificate's key in PEM").env("OUTRIGGER_CONTROL_TLS_KEY"))
+    .addOption(
+      new Option("--tls-host <host...>", "names and addresses of control for a certificate of its own authority; then there is TLS").env(
+        "OUTRIGGER_CONTROL_TLS_HOST",
+      ),
+    )
+    .addOption(
+      new Option("--rollout <way>", "how changes reach sidecars that say nothing about it")
+        .choices(["at-once", "staged"])
+        .default("at-once")
+        .env("OUTRIGGER_CONTROL_ROLLOUT"),
+    )
+    .addOption(new Option("--accept-rollback", "let sidecars go back to a store that was restored from a backup").default(false))
     .addOption(new Option("--plaintext", "serve without TLS beyond this machine too").default(false).env("OUTRIGGER_CONTROL_PLAINTEXT"))
     .addOption(new Option("--cors-origin <origin...>", "web origins whose pages may call").env("OUTRIGGER_CONTROL_CORS_ORIGIN"))
     .addOption(new Option("--local-token", "make a token for this machine even if there are others").default(false))
@@ -30,10 +42,8 @@ export function addControlWords(program: Command, world: World, terminal: () => 
     .addOption(new Option("--drain-grace <seconds>", "how long sidecars may take to leave once it stops").argParser((text) => whole(text)))
     .action(async (options) => {
       const { control } = await import("./commands/control.ts");
-      const origins: readonly string[] | undefined =
-        typeof options.corsOrigin === "string"
-          ? options.corsOrigin.split(/[\s,]+/).filter((one: string) => one !== "")
-          : options.corsOrigin;
+      const origins = several(options.corsOrigin);
+      const tlsHosts = several(options.tlsHost);
       finish(
         await control(world, terminal(), {
           store: options.store,
@@ -44,6 +54,9 @@ export function addControlWords(program: Command, world: World, terminal: () => 
             socketPath: options.socket ?? null,
             tls: tlsOf(options.tlsCert, options.tlsKey),
             plaintext: options.plaintext,
+            ...(tlsHosts === undefined ? {} : { tlsHosts: [...tlsHosts] }),
+            rollout: options.rollout === "staged" ? "staged" : "at once",
+            acceptRollback: options.acceptRollback,
             localToken: options.localToken,
             logLevel: options.logLevel,
             ...(origins === undefined ? {} : { corsOrigins: [...origins] }),
@@ -219,4 +232,9 @@ function whole(text: string, min = 0, max: number = Number.MAX_SAFE_INTEGER): nu
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= min && value <= max) return value;
   throw new InvalidArgumentError(`Expected a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}.`);
+}
+
+/** What a flag gives as several words and the environment as one text. */
+function several(given: string | readonly string[] | undefined): readonly string[] | undefined {
+  return typeof given === "string" ? given.split(/[\s,]+/).filter((one) => one !== "") : given;
 }

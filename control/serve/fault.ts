@@ -31,6 +31,18 @@ export const controlFaults = Object.freeze({
   STORE_BROKEN: Code.FailedPrecondition,
   /** The store cannot be reached for now. */
   STORE_UNAVAILABLE: Code.Unavailable,
+  /** What a sidecar says of itself is not what it has proven. */
+  IDENTITY_MISMATCH: Code.PermissionDenied,
+  /** A join token that was used as often as it may be. */
+  TOKEN_SPENT: Code.PermissionDenied,
+  /** More sidecars than there is room for, now or at all. */
+  TOO_MANY_SIDECARS: Code.ResourceExhausted,
+  /** A sidecar that does not answer. */
+  SIDECAR_SILENT: Code.DeadlineExceeded,
+  /** The same instance has opened another stream. */
+  STREAM_REPLACED: Code.Aborted,
+  /** A roll-out that is over cannot be ended. */
+  ROLLOUT_ENDED: Code.FailedPrecondition,
   /** Control stops. */
   STOPPING: Code.Unavailable,
   INTERNAL: Code.Internal,

@@ -1,0 +1,683 @@
+/**
+ * Control's end of the mesh: brings every sidecar the policy that it may use, and knows which one each enforces.
+ *
+ * A revision of the store becomes a distribution, a distribution the targets of streams; what a stream then sends is its own affair
+ * (`stream.ts`), and how far a new revision goes is that of the roll-outs (`rollouts.ts`). Nothing here waits for a sidecar: all that
+ * happens is that targets change, messages come in, and time passes.
+ */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ConnectError } from "@connectrpc/connect";
+import { capabilityLevel } from "../../proto/capability.ts";
+import {
+  HelloSchema,
+  type Opening,
+  type SubscribeRequest,
+  type SubscribeResponse,
+} from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
+import { RolloutMode as RolloutWish } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
+import { scopeOf, snapshotBytesMax } from "../../proto/mesh.ts";
+import { fullNameOf, groupResources, kindOf, type Resource, type Resources } from "../../proto/resources/kinds.ts";
+import type { Problem } from "../../proto/resources/problem.ts";
+import { entryOf } from "../../proto/snapshot.ts";
+import type { Clock } from "../clock.ts";
+import { controlFault, controlFaultName } from "../serve/fault.ts";
+import { sha256 } from "../sha256.ts";
+import type { PolicyStore, StoredPolicy } from "../store/store.ts";
+import { type AdmissionRates, admissionDefaults, openBucket } from "./admission.ts";
+import { openBook } from "./book.ts";
+import { type Asker, type Distribution, type DistributionParts, distribute, type Part } from "./distribution.ts";
+import { keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
+import type { MeshMetrics } from "./metrics.ts";
+import { add, noCalls, type RolloutRules, rolloutDefaults, tallyOf } from "./rollout.ts";
+import { type Concerned, type RolloutFacts, type RolloutMode, Rollouts } from "./rollouts.ts";
+import type { Signer } from "./signing.ts";
+import { MeshStream, type StreamTarget } from "./stream.ts";
+
+/** How often streams are looked at for heartbeats and deadlines. */
+const tickMs = 500;
+/** Between two heartbeats on one stream; three that are missed are 15 s. */
+const heartbeatMs = 5_000;
+/** The same with many sidecars, where heartbeats would be most of what control does. */
+const heartbeatCrowdMs = 10_000;
+/** From this many sidecars on. */
+const crowd = 5_000;
+/** Streams that get another target in one turn of the loop: others are heard in between. */
+const turnStreams = 512;
+/** A stream's age at which its sidecar is asked to come again, perhaps to another replica; a tenth more or less, by lot. */
+const streamAgeMs = 30 * 60 * 1000;
+/** Streams at most: what one process holds in 1.5 GB. */
+const streamsMax = 20_000;
+/** Within this time of a revision it is told how it should reach the sidecars; what comes from outside is not told of at all. */
+const wishMs = 50;
+/** Between looks for sidecars and snapshots that can be forgotten. */
+const tidyMs = 60_000;
+/** How much of how a sidecar's calls went before still counts with each report: about a quarter of an hour of reports. */
+const usualWeight = 0.99;
+/** The longest text that a sidecar may say about itself. */
+const nameLengthMax = 253;
+
+/** Who a sidecar has proven to be. */
+export interface Proven {
+  readonly namespace: string;
+  readonly account: string;
+  /** The instance that the proof is bound to; undefined if it is bound to none. */
+  readonly instance: string | undefined;
+  /** When the proof ends, in milliseconds since 1970; undefined for never. */
+  readonly notAfterMs: number | undefined;
+  /** Whether it gets everything, because it shares control's process. */
+  readonly whole: boolean;
+  /** What is left to ask somebody else; it rejects with a ConnectError. Not done before there is room for the sidecar. */
+  readonly confirm?: () => Promise<void>;
+}
+
+/** What is known of a connection. */
+export interface MeshPeer {
+  readonly address: string;
+  /** The certificate that the other side has shown and that its authority vouches for, in DER; undefined if none. */
+  certificate(): Uint8Array | undefined;
+}
+
+/** What a mesh is made with. */
+export interface MeshParts {
+  readonly store: PolicyStore;
+  readonly signer: Signer;
+  readonly clock: Clock;
+  /** Numbers from 0 up to but not including 1, and names that nobody can guess. */
+  readonly random: { next(): number; id(): string };
+  /** Finds out who opens a stream; throws a ConnectError that says what to do. `credential` is the opening's, or a fresh one. */
+  readonly identify: (opening: Opening, credential: string, peer: MeshPeer) => Promise<Proven>;
+  readonly metrics: MeshMetrics;
+  /** Hears what people should know. */
+  readonly log: (level: "info" | "warn", message: string, facts: Readonly<Record<string, unknown>>) => void;
+  /** This server's name. */
+  readonly server: string;
+  /** How a change reaches the sidecars that says nothing about it. */
+  readonly rollout: RolloutMode;
+  readonly rolloutRules?: RolloutRules;
+  readonly admission?: AdmissionRates;
+  /** Whether sidecars that have a higher revision than the store are asked to go back, because it was restored from a backup. */
+  readonly acceptRollback: boolean;
+  /** What seals the secrets that a policy refers to and control delivers; undefined if control has none. */
+  readonly secretsOf?: DistributionParts["secretsOf"];
+}
+
+/** A change of policy before it is written. */
+export interface Proposed {
+  readonly resources: readonly Resource[];
+  readonly rollout: RolloutWish;
+}
+
+/** Control's end of the mesh. */
+export interface Mesh {
+  /** Opens a stream for a sidecar elsewhere, or refuses it with a ConnectError. */
+  open(opening: Opening, peer: MeshPeer): Promise<MeshSession>;
+  /** Opens a stream for the sidecar in this process: it gets all policy, and is waited for by nobody. */
+  openInProcess(opening: Opening): MeshSession;
+  /** What sidecars could not take in a change; an error refuses it. */
+  beforeCommit(proposed: Proposed): Promise<readonly Problem[]>;
+  /** Takes a change that has just been written to the sidecars. Returns the name of its roll-out, or an empty text. */
+  committed(revision: number, proposed: Proposed): string;
+  /** All that is known of sidecars, sorted by namespace, account and instance. */
+  sidecars(): readonly SidecarRecord[];
+  /** The newest revision of the store. */
+  readonly revision: number;
+  rollouts(limit: number): readonly RolloutFacts[];
+  /** Gives a roll-out to everybody or takes it back; undefined if it does not run. */
+  decide(id: string, promote: boolean, by: string): RolloutFacts | undefined;
+  /** Asks all sidecars to leave within a time, each at a moment of its own, and lets in no more. */
+  sendAway(reason: string): number;
+  /** Ends all streams and follows the store no longer. */
+  close(): void;
+}
+
+/** A stream that is open. */
+export interface MeshSession {
+  /** Takes in what the sidecar says. */
+  receive(request: SubscribeRequest): void;
+  /** The next message for it; undefined once it is to be ended without a fault. Throws a ConnectError if it is to end with one. */
+  next(): Promise<SubscribeResponse | undefined>;
+  /** The same, but undefined too once `over` resolves. */
+  nextBefore(over: Promise<undefined>): Promise<SubscribeResponse | undefined>;
+  /** The next message, if there is one now. */
+  take(): SubscribeResponse | undefined;
+  /** Throws the fault with which the stream has ended, if it has. */
+  check(): void;
+  /** The sidecar is gone. */
+  close(): void;
+}
+
+/** Opens the mesh of one control: reads the store, and follows it. Rejects if the store cannot be read. */
+export async function openMesh(parts: MeshParts): Promise<Mesh> {
+  const { store, signer, clock, random, metrics, log } = parts;
+  const nowMs = (): number => clock.wallMs();
+  const book = openBook();
+  const fleet = openFleet(noCalls);
+  const sessions = new Map<string, Session>();
+  const distributionParts: DistributionParts = { book, signer, nowMs, acceptRollback: parts.acceptRollback, secretsOf: parts.secretsOf };
+  const rates = parts.admission ?? admissionDefaults;
+  const resumes = openBucket(rates.resumes, nowMs(), random.next);
+  const coldStarts = openBucket(rates.coldStarts, nowMs(), random.next);
+  /** By scope: what sidecars of that scope should enforce that understand what everybody has. */
+  const accepted = new Map<string, StreamTarget>();
+  const timers = new Set<() => void>();
+  let closed = false;
+  let leaving = false;
+  let tidiedMs = nowMs();
+
+  const first = await store.read();
+  let stable = distribute(groupStored(first), first.revision, distributionParts);
+  /** What is being rolled out. */
+  let candidate: Distribution | undefined;
+  let newest = first.revision;
+  /** A revision whose wish is not known yet. */
+  let waiting: { readonly policy: StoredPolicy; readonly cancel: () => void } | undefined;
+
+  const rollouts = new Rollouts({
+    nowMs,
+    newId: random.id,
+    rules: parts.rolloutRules ?? rolloutDefaults,
+    try(key) {
+      const session = sessions.get(key);
+      if (session === undefined || candidate === undefined) return;
+      session.stream.try(candidate.partFor(session.asker).target);
+      session.wake();
+    },
+    handOut: (keys) => retarget(keys.flatMap((key) => sessions.get(key) ?? [])),
+    promote() {
+      if (candidate !== undefined) stable = candidate;
+      candidate = undefined;
+      retarget([...sessions.values()]);
+    },
+    takeBack(facts, members) {
+      // As of the revision that is taken back, since members have that and go back to no lower one.
+      stable = stable.asOf(facts.revision);
+      candidate = undefined;
+      retarget([...sessions.values()], new Set(members));
+      log("warn", "A change of policy was taken back.", { rollout: facts.id, revision: facts.revision, reason: facts.reason });
+      void rollBackStore(facts);
+    },
+    usual() {
+      let calls = noCalls;
+      for (const { record } of sessions.values()) calls = add(calls, record.usual);
+      return { calls, connected: sessions.size };
+    },
+  });
+
+  /** Makes the store hold what the sidecars have again, so that the next revision does not bring the bad one back. */
+  async function rollBackStore(facts: RolloutFacts): Promise<void> {
+    try {
+      const [before, now] = await Promise.all([store.readAt(facts.fromRevision), store.read()]);
+      if (before === undefined || now.revision !== facts.revision) return;
+      const nameOfStored = (resource: Resource): string => `${kindOf(resource)} ${fullNameOf(resource)}`;
+      const had = new Map(before.resources.map((stored) => [nameOfStored(stored.resource), stored.revision]));
+      const has = new Map(now.resources.map((stored) => [nameOfStored(stored.resource), stored.revision]));
+      await store.write({
+        base: now.revision,
+        upserts: before.resources.filter(({ resource, revision }) => has.get(nameOfStored(resource)) !== revision),
+        removals: now.resources
+          .filter(({ resource }) => !had.has(nameOfStored(resource)))
+          .map(({ resource }) => {
+            const [namespace = "", name = ""] = fullNameOf(resource).split("/");
+            return { kind: kindOf(resource), namespace, name };
+          }),
+        author: "control",
+        reason: `roll-out ${facts.id} was taken back: ${facts.reason}`.slice(0, 1024),
+        atMs: nowMs(),
+        rolledBackTo: facts.fromRevision,
+      });
+    } catch (error) {
+      const cause = error instanceof Error ? error.message : String(error);
+      log("warn", "The store still holds the change that was taken back from the sidecars; change or delete it.", { cause });
+    }
+  }
+
+  function publish(resources: Resources, revision: number, mode: RolloutMode): string {
+    newest = revision;
+    metrics.committed();
+    // Those that have a change which is still being rolled out go back at once, or get the new one as members of its own roll-out.
+    const orphans = rollouts.members();
+    if (candidate !== undefined) stable = stable.asOf(candidate.revision);
+    const fresh = distribute(resources, revision, distributionParts);
+    const concerned: Concerned[] = [];
+    for (const { asker, record, inProcess } of sessions.values()) {
+      const part = fresh.partFor(asker);
+      if (part.target.snapshot !== stable.partFor(asker).target.snapshot && part.problems.length === 0) {
+        const { key, capabilityLevel } = record;
+        concerned.push({ key, capabilityLevel, root: part.target.snapshot.root, canTry: !inProcess });
+      }
+    }
+    candidate = fresh;
+    const id = rollouts.begin({ revision, fromRevision: stable.madeFrom, mode, concerned });
+    retarget(orphans.flatMap((key) => sessions.get(key) ?? []));
+    return id;
+  }
+
+  function heard(policy: StoredPolicy): void {
+    if (closed || policy.revision <= newest) return;
+    flush();
+    const cancel = clock.after(wishMs, flush);
+    waiting = { policy, cancel };
+  }
+
+  /** Publishes what was written by somebody who told nothing about it. */
+  function flush(): void {
+    if (waiting === undefined) return;
+    const { policy, cancel } = waiting;
+    cancel();
+    waiting = undefined;
+    if (policy.revision > newest) publish(groupStored(policy), policy.revision, parts.rollout);
+  }
+
+  /** What a sidecar should enforce. */
+  function partFor(session: Session): { readonly part: Part; readonly target: StreamTarget | undefined } {
+    const isNew = candidate !== undefined && rollouts.isMember(session.record.key);
+    const part = (isNew && candidate !== undefined ? candidate : stable).partFor(session.asker);
+    if (part.problems.length === 0) {
+      if (!isNew) accepted.set(part.scope, part.target);
+      return { part, target: part.target };
+    }
+    // It keeps what it has; what it does not understand may be a limit. Only whoever has nothing gets what is left without it.
+    const held = accepted.get(part.scope);
+    return { part, target: held ?? (session.stream.applied.root === "" ? part.reduced : undefined) };
+  }
+
+  function aim(session: Session): void {
+    const { part, target } = partFor(session);
+    const { record, stream } = session;
+    const { snapshot, revision } = part.target;
+    if (record.wanted.root !== snapshot.root) session.aimedMs = nowMs();
+    fleet.want(record, snapshot.root, revision, nowMs());
+    if (part.problems.length > 0) record.refusal = { root: snapshot.root, problems: part.problems };
+    stream.retarget(target);
+    session.wake();
+  }
+
+  /** Gives sessions their targets, those in `hurry` first, and lets others be heard in between. */
+  function retarget(all: readonly Session[], hurry: ReadonlySet<string> = new Set()): void {
+    const order = hurry.size === 0 ? all : [...all].sort((a, b) => Number(hurry.has(b.record.key)) - Number(hurry.has(a.record.key)));
+    const step = (from: number): void => {
+      for (const session of order.slice(from, from + turnStreams)) if (!session.isClosed) aim(session);
+      if (from + turnStreams >= order.length) {
+        metrics.roots(new Set([...sessions.values()].map(({ record }) => record.wanted.root)).size);
+        return;
+      }
+      // With one turn in between, so that acknowledgements and heartbeats are not kept waiting.
+      setImmediate(() => {
+        if (!closed) step(from + turnStreams);
+      });
+    };
+    step(0);
+  }
+
+  function tick(): void {
+    const now = nowMs();
+    for (const session of sessions.values()) session.tick(now);
+    rollouts.tick();
+    if (now - tidiedMs < tidyMs) return;
+    tidiedMs = now;
+    fleet.tidy(now);
+    const used = new Set<string>();
+    const scopes = new Set<string>();
+    for (const { record, asker } of sessions.values()) {
+      used.add(record.root).add(record.wanted.root);
+      scopes.add(scopeOf(asker));
+    }
+    for (const [scope, { snapshot }] of accepted) {
+      if (scopes.has(scope)) used.add(snapshot.root);
+      else accepted.delete(scope);
+    }
+    book.tidy(used);
+  }
+
+  function repeat(): void {
+    const cancel = clock.after(tickMs, () => {
+      timers.delete(cancel);
+      if (closed) return;
+      tick();
+      repeat();
+    });
+    timers.add(cancel);
+  }
+
+  function begin(opening: Opening, proven: Proven, peer: MeshPeer | undefined): Session {
+    const { namespace, account } = proven;
+    const asker: Asker = { namespace, account, capabilityLevel: opening.capabilityLevel, whole: proven.whole };
+    const now = nowMs();
+    const name = { namespace, account, instance: opening.instance };
+    // The same instance again: its old stream is dead, though nobody has noticed yet.
+    sessions.get(keyOf(name))?.end(controlFault("STREAM_REPLACED", "The same instance has opened another stream."));
+    const record = fleet.connect(name, now);
+    record.build = opening.build;
+    record.capabilityLevel = opening.capabilityLevel;
+    record.bootedFrom = opening.bootedFrom;
+    fleet.enforce(record, opening.appliedRoot, Number(opening.appliedRevision), now);
+    const session = new Session(record, asker, opening, proven, peer);
+    sessions.set(record.key, session);
+    metrics.streams(sessions.size);
+    rollouts.back(record.key);
+    aim(session);
+    return session;
+  }
+
+  /** What one stream needs of the rest. */
+  class Session implements MeshSession {
+    readonly record: SidecarRecord;
+    readonly asker: Asker;
+    readonly stream: MeshStream;
+    /** Since when it should enforce what it should. */
+    aimedMs = 0;
+    isClosed = false;
+    readonly #opening: Opening;
+    readonly #peer: MeshPeer | undefined;
+    #notAfterMs: number;
+    /** When it is asked to come again. */
+    #agedMs: number;
+    #ended: { readonly fault: ConnectError | undefined } | undefined;
+    #wake: (() => void) | undefined;
+    #heartbeatMs = heartbeatMs;
+    /** Whether it was asked to leave, so that its end is no loss. */
+    #sentAway = false;
+
+    constructor(record: SidecarRecord, asker: Asker, opening: Opening, proven: Proven, peer: MeshPeer | undefined) {
+      const now = nowMs();
+      this.record = record;
+      this.asker = asker;
+      this.#opening = opening;
+      this.#peer = peer;
+      this.#notAfterMs = proven.notAfterMs ?? Number.POSITIVE_INFINITY;
+      this.#agedMs = peer === undefined ? Number.POSITIVE_INFINITY : now + streamAgeMs * (0.9 + 0.2 * random.next());
+      this.#heartbeatMs = sessions.size > crowd ? heartbeatCrowdMs : heartbeatMs;
+      const hello = create(HelloSchema, {
+        server: parts.server,
+        heartbeat: durationFromMs(this.#heartbeatMs),
+        signingKeyId: signer.keyId,
+        signingKeys: [...signer.keys],
+        scope: scopeOf(asker),
+        ...(proven.notAfterMs === undefined ? {} : { credentialNotAfter: timestampFromMs(proven.notAfterMs) }),
+      });
+      this.stream = new MeshStream({
+        hello,
+        book,
+        appliedRoot: opening.appliedRoot,
+        appliedRevision: Number(opening.appliedRevision),
+        diskRoot: opening.diskRoot,
+        sealKey: opening.sealKey,
+        nowMs: now,
+        firstHeartbeatMs: random.next() * this.#heartbeatMs,
+      });
+    }
+
+    get inProcess(): boolean {
+      return this.#peer === undefined;
+    }
+
+    receive(request: SubscribeRequest): void {
+      if (this.isClosed) return;
+      const now = nowMs();
+      const { record } = this;
+      record.lastHeardMs = now;
+      const event = this.stream.receive(request);
+      switch (event.is) {
+        case "acked":
+          if (event.root === record.wanted.root && record.root !== event.root) metrics.acked(now - this.aimedMs);
+          fleet.enforce(record, event.root, event.revision, now);
+          record.applyUs = event.applyUs;
+          rollouts.enforced(record.key, event.root);
+          break;
+        case "refused":
+          if (event.keptRoot !== record.root) fleet.enforce(record, event.keptRoot, record.revision, now);
+          if (event.root === record.wanted.root) record.refusal = { root: event.root, problems: event.problems };
+          metrics.refused();
+          rollouts.refused(record.key, event.root);
+          break;
+        case "tried":
+          rollouts.tried(record.key, event.root, event.problems);
+          break;
+        case "status": {
+          const tally = tallyOf(event.status);
+          if (!rollouts.reported(record.key, event.status.root, tally)) record.usual = add(record.usual, tally, usualWeight);
+          break;
+        }
+        case "reauth":
+          void this.#reauthenticate(event.credential);
+          break;
+        case "wrong":
+          this.end(controlFault("REQUEST_INVALID", `The sidecar broke the protocol: ${event.message}.`));
+          break;
+        case "nothing":
+          break;
+      }
+      this.wake();
+    }
+
+    take(): SubscribeResponse | undefined {
+      const message = this.stream.take(nowMs(), this.#heartbeatMs);
+      if (message !== undefined) metrics.sent(message);
+      return message;
+    }
+
+    check(): void {
+      if (this.#ended?.fault !== undefined) throw this.#ended.fault;
+    }
+
+    next(): Promise<SubscribeResponse | undefined> {
+      return this.nextBefore(undefined);
+    }
+
+    async nextBefore(over: Promise<undefined> | undefined): Promise<SubscribeResponse | undefined> {
+      let isOver = false;
+      void over?.then(() => {
+        isOver = true;
+        this.wake();
+      });
+      for (;;) {
+        this.check();
+        if (this.#ended !== undefined) return undefined;
+        const message = this.take();
+        if (message !== undefined || isOver) return message;
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+
+    wake(): void {
+      const wake = this.#wake;
+      this.#wake = undefined;
+      wake?.();
+    }
+
+    tick(now: number): void {
+      if (now > this.#notAfterMs) {
+        const message = "The credential has ended and no other was sent. Open another stream with a fresh one.";
+        this.end(controlFault("CREDENTIAL_EXPIRED", message));
+        return;
+      }
+      if (this.stream.isStuck(now)) {
+        this.end(controlFault("SIDECAR_SILENT", "The sidecar did not answer to the root that it was sent."));
+        return;
+      }
+      if (now >= this.#agedMs) {
+        this.#agedMs = Number.POSITIVE_INFINITY;
+        this.sendAway(this.#heartbeatMs, "this stream has lived long enough");
+      }
+      this.stream.dropTrial(now);
+      // Whoever has nothing to say is not woken; the stream itself knows whether a heartbeat is due.
+      if (now >= this.stream.heartbeatAtMs) this.wake();
+    }
+
+    sendAway(spreadMs: number, reason: string): void {
+      this.#sentAway = true;
+      this.stream.sendAway(spreadMs, reason);
+      this.wake();
+    }
+
+    end(fault: ConnectError | undefined): void {
+      this.#ended ??= { fault };
+      if (controlFaultName(fault) === "STREAM_REPLACED") this.#sentAway = true;
+      this.wake();
+      this.close();
+    }
+
+    close(): void {
+      if (this.isClosed) return;
+      this.isClosed = true;
+      this.#ended ??= { fault: undefined };
+      this.wake();
+      if (sessions.get(this.record.key) !== this) return;
+      sessions.delete(this.record.key);
+      fleet.disconnect(this.record, nowMs());
+      metrics.streams(sessions.size);
+      if (!this.#sentAway && !leaving && !closed) rollouts.lost(this.record.key);
+    }
+
+    async #reauthenticate(credential: string): Promise<void> {
+      try {
+        const proven = await parts.identify(this.#opening, credential, this.#peer ?? ownProcess);
+        await proven.confirm?.();
+        if (proven.namespace !== this.asker.namespace || proven.account !== this.asker.account) {
+          throw controlFault("IDENTITY_MISMATCH", "The fresh credential is another account's. Open another stream for it.");
+        }
+        this.#notAfterMs = proven.notAfterMs ?? Number.POSITIVE_INFINITY;
+      } catch (error) {
+        this.end(ConnectError.from(error));
+      }
+    }
+  }
+
+  const unwatch = store.watch(first.revision, heard, (reason) => log("warn", "The store cannot be followed for now.", { reason }));
+  repeat();
+
+  return {
+    async open(opening, peer) {
+      checkOpening(opening);
+      if (leaving || closed)
+        throw controlFault("STOPPING", "This control stops. Try another one, or this one again shortly.", { retryAfterMs: 1_000 });
+      if (sessions.size >= streamsMax) {
+        throw controlFault("TOO_MANY_SIDECARS", `This control has ${streamsMax} sidecars, which is its limit. Try another one.`, {
+          retryAfterMs: 30_000,
+        });
+      }
+      const proven = await parts.identify(opening, opening.credential, peer);
+      checkClaims(opening, proven);
+      const known = opening.appliedRoot !== "" ? opening.appliedRoot : opening.diskRoot;
+      const isResume = known !== "" && book.find(known) !== undefined;
+      const waitMs = (isResume ? resumes : coldStarts).take(nowMs());
+      if (waitMs > 0) {
+        metrics.turnedAway(isResume);
+        throw controlFault("TOO_MANY_SIDECARS", "Too many sidecars come at once. Try again when the delay is over.", {
+          retryAfterMs: waitMs,
+        });
+      }
+      await proven.confirm?.();
+      metrics.opened(isResume);
+      return begin(opening, proven, peer);
+    },
+    openInProcess: (opening) =>
+      begin(
+        opening,
+        { namespace: opening.namespace, account: opening.account, instance: opening.instance, notAfterMs: undefined, whole: true },
+        undefined,
+      ),
+    async beforeCommit({ resources }) {
+      const grouped = groupResources(resources);
+      let bytes = 0;
+      for (const resource of resources) if (kindOf(resource) !== "SidecarGrant") bytes += entryOf(resource, sha256).bytes.length;
+      if (bytes > snapshotBytesMax) {
+        const message = `All resources have ${bytes} bytes; a sidecar holds at most ${snapshotBytesMax}. Nothing was changed.`;
+        return [problem("policy/too-large", "error", "", "", "", message, "Leave out what nobody uses.")];
+      }
+      const proposed = distribute(grouped, newest + 1, distributionParts);
+      const told = new Map<string, Problem>();
+      for (const { asker } of sessions.values()) {
+        if (asker.capabilityLevel >= capabilityLevel) continue;
+        for (const { id, kind, name, field, message } of proposed.partFor(asker).problems) {
+          const hint = `Sidecars of capability level ${asker.capabilityLevel} keep the policy that they have.`;
+          told.set(
+            `${id} ${kind} ${name} ${field} ${message}`,
+            problem("policy/not-understood", "warning", kind, name, field, message, hint),
+          );
+        }
+      }
+      return [...told.values()];
+    },
+    committed(revision, { resources, rollout }) {
+      if (revision <= newest) return "";
+      waiting?.cancel();
+      waiting = undefined;
+      const mode = rollout === RolloutWish.STAGED ? "staged" : rollout === RolloutWish.AT_ONCE ? "at once" : parts.rollout;
+      return publish(groupResources(resources), revision, mode);
+    },
+    sidecars: fleet.list,
+    get revision() {
+      return newest;
+    },
+    rollouts: (limit) => rollouts.list(limit),
+    decide: (id, promote, by) => rollouts.decide(id, promote, by),
+    sendAway(reason) {
+      leaving = true;
+      // 500 a second is what those that they go to take in beside their own.
+      const spreadMs = Math.ceil((sessions.size / 500) * 1000);
+      for (const session of sessions.values()) session.sendAway(spreadMs, reason);
+      return spreadMs;
+    },
+    close() {
+      closed = true;
+      unwatch();
+      waiting?.cancel();
+      for (const cancel of timers) cancel();
+      for (const session of [...sessions.values()]) session.end(controlFault("STOPPING", "This control stops.", { retryAfterMs: 1_000 }));
+    },
+  };
+}
+
+const ownProcess: MeshPeer = { address: "", certificate: () => undefined };
+
+function checkOpening(opening: Opening): void {
+  const wrong = (what: string): ConnectError => controlFault("REQUEST_INVALID", `The opening is not in order: ${what}.`);
+  for (const [field, text] of Object.entries({ instance: opening.instance, account: opening.account, namespace: opening.namespace })) {
+    if (text.length > nameLengthMax) throw wrong(`${field} has more than ${nameLengthMax} characters`);
+  }
+  if (opening.instance === "" || /[\s/]/.test(opening.instance)) throw wrong("instance is empty or has blanks or slashes");
+  if (opening.build.length > nameLengthMax) throw wrong(`build has more than ${nameLengthMax} characters`);
+  if (opening.capabilityLevel < 1) throw wrong("capability_level must be 1 or more");
+  for (const root of [opening.appliedRoot, opening.diskRoot]) {
+    if (root !== "" && !/^[0-9a-f]{64}$/.test(root)) throw wrong("a root has 64 hexadecimal digits");
+  }
+  if (opening.sealKey.length !== 0 && opening.sealKey.length !== 32) throw wrong("seal_key has 32 bytes");
+}
+
+/** What a sidecar says of itself must be what it has proven. What it leaves out is taken from the proof. */
+function checkClaims(opening: Opening, proven: Proven): void {
+  const differs = (claim: string, proof: string | undefined): boolean => claim !== "" && proof !== undefined && claim !== proof;
+  if (differs(opening.namespace, proven.namespace) || differs(opening.account, proven.account)) {
+    throw controlFault(
+      "IDENTITY_MISMATCH",
+      `The sidecar says that it is ${opening.namespace}/${opening.account} and has proven to be ${proven.namespace}/${proven.account}. ` +
+        "Start it with the account that its credential is for, or give it a credential for this one.",
+    );
+  }
+  if (differs(opening.instance, proven.instance)) {
+    throw controlFault(
+      "IDENTITY_MISMATCH",
+      "The sidecar's instance is not the one that its credential is bound to. In Kubernetes the instance is the pod's UID.",
+    );
+  }
+}
+
+function groupStored(policy: StoredPolicy): Resources {
+  return groupResources(policy.resources.map(({ resource }) => resource));
+}
+
+function problem(
+  id: Problem["id"],
+  severity: Problem["severity"],
+  kind: string,
+  name: string,
+  field: string,
+  message: string,
+  hint: string,
+): Problem {
+  return { id, severity, kind, name, field, message, hint };
+}

@@ -1,0 +1,339 @@
+/**
+ * Carries a new revision to the sidecars: tries it, hands it out in stages, watches, and takes it back when it does harm. What a stage has
+ * shown is judged in `rollout.ts`; here it is gathered.
+ */
+import type { PolicyProblem } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
+import { RolloutState } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
+import { compareText } from "../../proto/resources/problem.ts";
+import { sha256 } from "../sha256.ts";
+import { add, judge, noCalls, type RolloutRules, stageSize, stages, type Tally } from "./rollout.ts";
+
+/** Roll-outs that are remembered, for people who ask what happened. */
+const rolloutsKept = 200;
+/** Sidecars of one capability level that try a change; the first answer of a level counts, so that one that is stuck holds up nothing. */
+const triersPerLevel = 3;
+/** How long an answer to a trial is waited for. What nobody could try is watched all the more closely at the first stage. */
+const dryRunMs = 5_000;
+
+/** How a change reaches the sidecars after the dry run. */
+export type RolloutMode = "at once" | "staged";
+
+/** A sidecar that a change concerns. */
+export interface Concerned {
+  readonly key: string;
+  readonly capabilityLevel: number;
+  /** What it gets. */
+  readonly root: string;
+  /** Whether it can be asked to try. One in control's own process is not: trying there is the same as doing. */
+  readonly canTry: boolean;
+}
+
+/** What roll-outs need of the mesh. */
+export interface RolloutWorld {
+  /** Milliseconds since 1970. */
+  readonly nowMs: () => number;
+  readonly newId: () => string;
+  readonly rules: RolloutRules;
+  /** Asks a sidecar to try the change. */
+  readonly try: (key: string) => void;
+  /** Hands the change to those who are members by now and were not before. */
+  readonly handOut: (keys: readonly string[]) => void;
+  /** Everybody has it from now on. */
+  readonly promote: () => void;
+  /** Nobody has it from now on. */
+  readonly takeBack: (rollout: RolloutFacts, members: readonly string[]) => void;
+  /** How calls usually go, and how many sidecars are connected. */
+  readonly usual: () => { readonly calls: Tally; readonly connected: number };
+}
+
+/** What people see of a roll-out. Times are in milliseconds since 1970. */
+export interface RolloutFacts {
+  readonly id: string;
+  readonly revision: number;
+  readonly fromRevision: number;
+  readonly state: RolloutState;
+  /** The share of the sidecars concerned that have it, in millionths. */
+  readonly shareMillionths: number;
+  readonly enforced: number;
+  readonly refused: number;
+  readonly reason: string;
+  readonly begunMs: number;
+  readonly endedMs: number | undefined;
+}
+
+interface Member {
+  readonly key: string;
+  readonly root: string;
+  enforced: boolean;
+  refused: boolean;
+  lostAtMs: number | undefined;
+  losses: number;
+}
+
+interface Running {
+  readonly id: string;
+  readonly revision: number;
+  readonly fromRevision: number;
+  readonly mode: RolloutMode;
+  readonly begunMs: number;
+  /** All that it concerned when it began, in the order in which they get it. */
+  readonly order: readonly Concerned[];
+  readonly members: Map<string, Member>;
+  /** Those that try it, until they have answered. */
+  readonly triers: Map<string, { readonly level: number; problems: readonly PolicyProblem[] | undefined }>;
+  /** -1 while it is tried. */
+  stage: number;
+  stageBeganMs: number;
+  calls: Tally;
+  /** Sidecars beside the members that were lost since the stage began, and since when. */
+  readonly othersLost: Map<string, number>;
+}
+
+/** The roll-outs of one control: one at a time. */
+export class Rollouts {
+  readonly #world: RolloutWorld;
+  #running: Running | undefined;
+  readonly #past: RolloutFacts[] = [];
+
+  constructor(world: RolloutWorld) {
+    this.#world = world;
+  }
+
+  /**
+   * Begins one and returns its name. If another one runs it ends here: the new revision has what it had. What concerns nobody is promoted
+   * at once and has no name.
+   */
+  begin(change: {
+    readonly revision: number;
+    readonly fromRevision: number;
+    readonly mode: RolloutMode;
+    readonly concerned: readonly Concerned[];
+  }): string {
+    const nowMs = this.#world.nowMs();
+    if (this.#running !== undefined) this.#end(RolloutState.ROLLED_BACK, `revision ${change.revision} took its place`);
+    if (change.concerned.length === 0) {
+      this.#world.promote();
+      return "";
+    }
+    const id = this.#world.newId();
+    const drawn = change.concerned.map((concerned) => ({ concerned, lot: sha256(`${id} ${concerned.key}`) }));
+    const order = drawn.sort((a, b) => compareText(a.lot, b.lot)).map(({ concerned }) => concerned);
+    const running: Running = {
+      id,
+      revision: change.revision,
+      fromRevision: change.fromRevision,
+      mode: change.mode,
+      begunMs: nowMs,
+      order,
+      members: new Map(),
+      triers: new Map(),
+      stage: -1,
+      stageBeganMs: nowMs,
+      calls: noCalls,
+      othersLost: new Map(),
+    };
+    this.#running = running;
+    const perLevel = new Map<number, number>();
+    for (const { key, capabilityLevel, canTry } of order) {
+      const count = perLevel.get(capabilityLevel) ?? 0;
+      if (!canTry || count >= triersPerLevel) continue;
+      perLevel.set(capabilityLevel, count + 1);
+      running.triers.set(key, { level: capabilityLevel, problems: undefined });
+    }
+    for (const key of running.triers.keys()) this.#world.try(key);
+    if (running.triers.size === 0) this.#tried(running);
+    return id;
+  }
+
+  /** Whether a sidecar has the change that is being rolled out. */
+  isMember(key: string): boolean {
+    return this.#running?.members.has(key) ?? false;
+  }
+
+  /** Those that have the change that is being rolled out. */
+  members(): string[] {
+    return [...(this.#running?.members.keys() ?? [])];
+  }
+
+  /** What a trial found. */
+  tried(key: string, root: string, problems: readonly PolicyProblem[]): void {
+    const running = this.#running;
+    const trier = running?.triers.get(key);
+    if (running === undefined || trier === undefined || running.stage >= 0) return;
+    if (running.order.find((one) => one.key === key)?.root !== root) return;
+    trier.problems = problems;
+    this.#tried(running);
+  }
+
+  /** A sidecar enforces a root. */
+  enforced(key: string, root: string): void {
+    const member = this.#running?.members.get(key);
+    if (member?.root === root) member.enforced = true;
+  }
+
+  /** A sidecar refused a root. */
+  refused(key: string, root: string): void {
+    const member = this.#running?.members.get(key);
+    if (member?.root !== root) return;
+    member.refused = true;
+    this.#look();
+  }
+
+  /** A sidecar told how its calls went under a root. Returns whether that belongs to the roll-out. */
+  reported(key: string, root: string, tally: Tally): boolean {
+    const running = this.#running;
+    if (running?.members.get(key)?.root !== root) return false;
+    running.calls = add(running.calls, tally);
+    this.#look();
+    return true;
+  }
+
+  /** A stream was lost that nobody had asked to end. */
+  lost(key: string): void {
+    const running = this.#running;
+    if (running === undefined) return;
+    const nowMs = this.#world.nowMs();
+    const trier = running.triers.get(key);
+    if (running.stage < 0 && trier !== undefined && trier.problems === undefined) {
+      this.#takeBack(`sidecar ${key} was lost while it tried it`);
+      return;
+    }
+    const member = running.members.get(key);
+    if (member === undefined) {
+      running.othersLost.set(key, nowMs);
+      return;
+    }
+    member.lostAtMs = nowMs;
+    if (member.enforced) member.losses += 1;
+  }
+
+  /** A sidecar is there again. */
+  back(key: string): void {
+    const member = this.#running?.members.get(key);
+    if (member !== undefined) member.lostAtMs = undefined;
+    this.#running?.othersLost.delete(key);
+  }
+
+  /** Looks what has become of the stage; to be called about once a second. */
+  tick(): void {
+    const running = this.#running;
+    if (running === undefined) return;
+    if (running.stage >= 0) this.#look();
+    else if (this.#world.nowMs() - running.begunMs >= dryRunMs) this.#beginStage(running, 0);
+  }
+
+  /** Ends the one that runs, as somebody asks. Returns undefined if it does not run. */
+  decide(id: string, promote: boolean, by: string): RolloutFacts | undefined {
+    if (this.#running?.id !== id) return undefined;
+    if (promote) this.#promote(`${by} gave it to everybody`);
+    else this.#takeBack(`${by} took it back`);
+    return this.#past[0];
+  }
+
+  /** The newest first. */
+  list(limit: number): readonly RolloutFacts[] {
+    const running = this.#running === undefined ? [] : [this.#factsOf(this.#running)];
+    return [...running, ...this.#past].slice(0, limit);
+  }
+
+  #tried(running: Running): void {
+    const answered = [...running.triers.values()].filter(({ problems }) => problems !== undefined);
+    const levels = new Set([...running.triers.values()].map(({ level }) => level));
+    const answeredLevels = new Set(answered.map(({ level }) => level));
+    if (answeredLevels.size < levels.size) return;
+    const refusals = answered.filter(({ problems }) => (problems?.length ?? 0) > 0);
+    // In stages a refusal stops it. At once it goes on: a sidecar that refuses keeps what it has, and may take it when a file is in place.
+    const [first] = refusals;
+    if (running.mode === "staged" && first !== undefined) {
+      const [problem] = first.problems ?? [];
+      const what = problem === undefined ? "" : `: ${problem.kind} ${problem.name} ${problem.field}: ${problem.message}`;
+      this.#takeBack(`a sidecar of capability level ${first.level} could not enforce it${what}`);
+      return;
+    }
+    this.#beginStage(running, 0);
+  }
+
+  #beginStage(running: Running, stage: number): void {
+    const share = running.mode === "at once" ? stages.length - 1 : stage;
+    if (share >= stages.length - 1) {
+      this.#promote("");
+      return;
+    }
+    running.stage = share;
+    running.stageBeganMs = this.#world.nowMs();
+    running.othersLost.clear();
+    const fresh: string[] = [];
+    for (const { key, root } of running.order.slice(0, stageSize(share, running.order.length))) {
+      if (running.members.has(key)) continue;
+      running.members.set(key, { key, root, enforced: false, refused: false, lostAtMs: undefined, losses: 0 });
+      fresh.push(key);
+    }
+    this.#world.handOut(fresh);
+  }
+
+  #look(): void {
+    const running = this.#running;
+    if (running === undefined || running.stage < 0) return;
+    const { rules } = this.#world;
+    const nowMs = this.#world.nowMs();
+    const usual = this.#world.usual();
+    const isGone = (lostAtMs: number | undefined): boolean => lostAtMs !== undefined && nowMs - lostAtMs >= rules.goneMs;
+    // Whoever left before the change reached it has nothing to say about it.
+    const members = [...running.members.values()].filter(({ enforced, lostAtMs }) => enforced || lostAtMs === undefined);
+    const verdict = judge(
+      {
+        nowMs,
+        stageBeganMs: running.stageBeganMs,
+        members: members.length,
+        enforced: members.filter(({ enforced }) => enforced).length,
+        refused: members.filter(({ refused }) => refused).length,
+        crashed: members.filter(({ enforced, lostAtMs, losses }) => enforced && (losses > 1 || isGone(lostAtMs))).length,
+        othersCrashed: [...running.othersLost.values()].filter(isGone).length,
+        others: Math.max(usual.connected - members.length, 0),
+        calls: running.calls,
+        usual: usual.calls,
+      },
+      rules,
+    );
+    if (verdict.is === "breach") this.#takeBack(verdict.reason);
+    if (verdict.is === "advance") this.#beginStage(running, running.stage + 1);
+  }
+
+  #promote(reason: string): void {
+    this.#end(RolloutState.DONE, reason);
+    this.#world.promote();
+  }
+
+  #takeBack(reason: string): void {
+    const members = this.members();
+    const facts = this.#end(RolloutState.ROLLED_BACK, reason);
+    if (facts !== undefined) this.#world.takeBack(facts, members);
+  }
+
+  #end(state: RolloutState, reason: string): RolloutFacts | undefined {
+    const running = this.#running;
+    if (running === undefined) return undefined;
+    const share = state === RolloutState.DONE ? 1_000_000 : 0;
+    const facts = { ...this.#factsOf(running), state, reason, shareMillionths: share, endedMs: this.#world.nowMs() };
+    this.#running = undefined;
+    this.#past.unshift(facts);
+    this.#past.length = Math.min(this.#past.length, rolloutsKept);
+    return facts;
+  }
+
+  #factsOf(running: Running): RolloutFacts {
+    const members = [...running.members.values()];
+    return {
+      id: running.id,
+      revision: running.revision,
+      fromRevision: running.fromRevision,
+      state: running.stage < 0 ? RolloutState.DRY_RUN : RolloutState.STAGED,
+      shareMillionths: Math.round((members.length / running.order.length) * 1_000_000),
+      enforced: members.filter(({ enforced }) => enforced).length,
+      refused: members.filter(({ refused }) => refused).length,
+      reason: "",
+      begunMs: running.begunMs,
+      endedMs: undefined,
+    };
+  }
+}
