@@ -6,7 +6,7 @@ import type { Transport } from "@connectrpc/connect";
 import { listResources } from "../proto/resources/kinds.ts";
 import type { Problem, Resources } from "../proto/resources.ts";
 import type { House } from "./call.ts";
-import { anthropicServer } from "./dialects/anthropic/anthropic.ts";
+import { anthropicCountServer, anthropicServer } from "./dialects/anthropic/anthropic.ts";
 import { openAiEmbeddingServer, openAiServer } from "./dialects/openai/openai.ts";
 import { responsesServer } from "./dialects/responses/responses.ts";
 import { anthropicDoor } from "./doors/anthropic.ts";
@@ -199,7 +199,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const listener = createListener({
     doors: [
       // First, because both formats list models at one address, and only this one's callers say that they mean it.
-      anthropicDoor(house, anthropicServer, settings.requestBytesMax),
+      anthropicDoor(house, { chat: anthropicServer, count: anthropicCountServer }, settings.requestBytesMax),
       openAi,
       responsesDoor(house, responsesServer, settings.requestBytesMax),
       rpcDoor(house, { requestBytesMax: settings.requestBytesMax, reflection: settings.reflection, generic: settings.genericRpc }),

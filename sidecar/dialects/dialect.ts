@@ -60,6 +60,8 @@ export interface ClientHalf {
   readonly seals?: Seals | undefined;
   /** How vectors are made; absent where the provider makes none. */
   readonly embeddings?: EmbeddingHalf;
+  /** How the tokens of a request are counted; absent where the provider cannot be asked. */
+  readonly tokenCount?: TokenCountHalf;
   /** What becomes of single parameters at a model, where that is known; for explanations. */
   capabilitiesOf?(model: string): readonly { readonly parameter: string; readonly support: string; readonly how: string }[];
   /**
@@ -91,6 +93,14 @@ export interface EmbeddingHalf {
   writeRequest(input: EmbeddingRequestInput): WrittenRequest;
   /** Begins to read an answer, whose batch holds one vector for each input. */
   readAnswer(input: EmbeddingAnswerInput): AnswerReader;
+}
+
+/** The part of a client half that counts tokens. What is refused is read by `ClientHalf.readFault`. */
+export interface TokenCountHalf {
+  /** Makes of a request that was written for a whole answer the one that asks how many tokens it has. */
+  ask(written: WrittenRequest, model: string): WrittenRequest;
+  /** Begins to read the answer, whose batch holds usage and no words. */
+  readAnswer(input: AnswerInput): AnswerReader;
 }
 
 /** What is to be sent to have vectors made. */

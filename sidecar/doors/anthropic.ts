@@ -7,12 +7,20 @@ import { findModel, nothingHere, openCall, openLookup, openOtherMethod, type Pla
 
 const messages = "/v1/messages";
 const belowMessages = "/v1/messages/";
+const countTokens = "/v1/messages/count_tokens";
 const models = "/v1/models";
 const oneModel = "/v1/models/";
 
-/** `half` is the server half of the dialect that this door speaks. */
-export function anthropicDoor(house: House, half: ServerHalf, requestBytesMax: number): Door {
-  const format: PlainFormat = { name: "anthropic", half, requestBytesMax };
+/** The server halves of the dialect that this door speaks, by what is asked. */
+export interface AnthropicHalves {
+  readonly chat: ServerHalf;
+  readonly count: ServerHalf;
+}
+
+/** Opens the door. */
+export function anthropicDoor(house: House, halves: AnthropicHalves, requestBytesMax: number): Door {
+  const format: PlainFormat = { name: "anthropic", half: halves.chat, requestBytesMax };
+  const counted: PlainFormat = { ...format, half: halves.count };
   return {
     accepts(exchange) {
       const { path } = exchange;
@@ -23,8 +31,8 @@ export function anthropicDoor(house: House, half: ServerHalf, requestBytesMax: n
 
     open(exchange) {
       const { method, path } = exchange;
-      if (path === messages) {
-        if (method === "POST") openCall(house, exchange, format);
+      if (path === messages || path === countTokens) {
+        if (method === "POST") openCall(house, exchange, path === messages ? format : counted);
         else openOtherMethod(house, exchange, format, "POST");
       } else if (path.startsWith(belowMessages)) refuse(house, exchange, format, house.random.id(), nothingHere(exchange));
       else if (method !== "GET" && method !== "HEAD") openOtherMethod(house, exchange, format, "GET, HEAD");

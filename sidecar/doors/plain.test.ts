@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Fault, FaultReason } from "../../proto/fault.ts";
 import { FakeHouse, HandAnswer, testDialect } from "../../test/kit/house.ts";
 import { RawConnection, request1, request2, until } from "../../test/kit/sockets.ts";
+import type { ServerHalf } from "../dialects/dialect.ts";
 import { openAiEmbeddingServer } from "../dialects/openai/openai.ts";
 import { anthropicDoor } from "./anthropic.ts";
 import { createListener, type Listener } from "./listener.ts";
@@ -20,7 +21,8 @@ let port: number;
 beforeEach(async () => {
   house = new FakeHouse();
   const openai = openAiDoor(house, { chat: { ...testDialect, dialect: "first" }, embeddings: openAiEmbeddingServer }, bytesMax);
-  const anthropic = anthropicDoor(house, { ...testDialect, writeFault: (fault) => `second ${fault.kind.name}` }, bytesMax);
+  const second: ServerHalf = { ...testDialect, writeFault: (fault) => `second ${fault.kind.name}` };
+  const anthropic = anthropicDoor(house, { chat: second, count: second }, bytesMax);
   listener = createListener({
     doors: [anthropic, openai],
     turnAway: openai.turnAway,
@@ -330,7 +332,7 @@ describe("where there is nothing", () => {
       expect(JSON.parse(answer.body)).toMatchObject({ fault: "PATH_NOT_FOUND" });
       expect(JSON.parse(answer.body).message).toContain(`POST ${path}. There is POST /v1/chat/completions`);
     }
-    expect((await request(port, "POST", "/v1/messages/count_tokens", json, unary)).body).toBe("second PATH_NOT_FOUND");
+    expect((await request(port, "POST", "/v1/messages/batches", json, unary)).body).toBe("second PATH_NOT_FOUND");
     expect(house.refusals).toHaveLength(7);
   });
 

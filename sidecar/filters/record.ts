@@ -52,7 +52,8 @@ class Recorder implements AnswerWatcher {
 
   pass(batch: Batch): Batch {
     for (const { event } of batch) {
-      if (event.case === "usage") this.#usage = event.value;
+      // What is only counted was not consumed.
+      if (event.case === "usage" && !this.#call.countOnly) this.#usage = event.value;
       else if (event.case === "finish") this.#finishReason = event.value.reason;
       else if (event.case === "end") this.#ended = true;
     }

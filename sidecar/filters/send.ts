@@ -7,6 +7,7 @@
  * what one read brings, and no more.
  */
 import { type Batch, embeddingEvent, endEvent, event, nativeBatch, startEvent, usageEvent, warningEvent } from "../../proto/chat.ts";
+import { estimateTokens } from "../../proto/estimateTokens.ts";
 import { Fault, FaultReason, toFault, withoutSecrets } from "../../proto/fault.ts";
 import type { ChatRequest, Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
@@ -67,6 +68,7 @@ export function send(wire: ProviderWire, parts: SendParts, routeTimeoutMs: numbe
   return function send(call) {
     const { request } = call;
     if (request.$typeName === "outrigger.chat.v1.EmbeddingRequest") return sendForVectors(wire, parts, call, request, callTimeoutMs);
+    if (call.countOnly && wire.client.tokenCount === undefined && !call.validateOnly) return estimate(wire, call, request);
     const question = chatQuestion(wire, parts, call, request);
     noteDropped(call, question.written);
     if (call.validateOnly) return explanation(wire, call, [question.written]);
@@ -81,14 +83,17 @@ interface Question {
   read(headers: UpstreamHeaders): AnswerReader;
 }
 
+/** Asks for an answer, or how many tokens the same request has. */
 function chatQuestion(wire: ProviderWire, { random }: SendParts, call: Call, request: ChatRequest): Question {
   const { streaming, target } = call;
   const model = target?.model ?? request.model;
   const dropUnsupported = target?.dropUnsupported ?? false;
-  return {
+  const counting = call.countOnly ? wire.client.tokenCount : undefined;
+  const reads = counting ?? wire.client;
+  const asked = {
     written: withWarnings(call, wire.client.writeRequest({ request, native: call.native, model, streaming, dropUnsupported })),
     read: () =>
-      wire.client.readAnswer({
+      reads.readAnswer({
         request,
         streaming,
         model,
@@ -99,6 +104,20 @@ function chatQuestion(wire: ProviderWire, { random }: SendParts, call: Call, req
         newId: (prefix) => prefix + random.id(),
       }),
   };
+  return counting === undefined ? asked : { ...asked, written: counting.ask(asked.written, model) };
+}
+
+/** What nobody can be asked is estimated, and said to be. */
+async function* estimate(wire: ProviderWire, call: Call, request: ChatRequest): AsyncGenerator<Batch> {
+  call.notes.estimated = true;
+  const inputTokens = BigInt(estimateTokens(request));
+  const message = `The provider ${wire.name} cannot be asked how many tokens a request has: this is an estimate.`;
+  yield [
+    startEvent(call.id, call.target?.model ?? request.model, 0, call.target?.route ?? "", wire.name),
+    warningEvent("ESTIMATED", "", message),
+    usageEvent({ $typeName: "outrigger.chat.v1.Usage", inputTokens, nativeJson: "" }),
+    endEvent(),
+  ];
 }
 
 /** Asks for vectors: in one request, or in several where the provider takes fewer inputs at once. */

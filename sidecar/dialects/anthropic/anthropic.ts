@@ -8,19 +8,33 @@ import type { ClientHalf, ServerHalf } from "../dialect.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { readRequest } from "./readRequest.ts";
+import { tokenCounting } from "./tokenCount.ts";
 import { writeAnswer } from "./writeAnswer.ts";
 import { writeFault } from "./writeFault.ts";
 import { type AnthropicOptions, requestWriter } from "./writeRequest.ts";
 
 export type { AnthropicModelRow } from "./models.ts";
+export { anthropicCountServer } from "./tokenCount.ts";
 export type { AnthropicOptions } from "./writeRequest.ts";
 
 /** The half that a door uses. */
-export const anthropicServer: ServerHalf = Object.freeze({ dialect: "anthropic", readRequest, writeAnswer, writeFault });
+export const anthropicServer: ServerHalf = Object.freeze({
+  dialect: "anthropic",
+  readRequest: (body: Uint8Array, header?: (name: string) => string | undefined) => readRequest(body, header),
+  writeAnswer,
+  writeFault,
+});
 
 /** The half that a provider uses, for one endpoint. */
 export function anthropicClient(options: AnthropicOptions): ClientHalf {
-  return Object.freeze({ dialect: "anthropic", writeRequest: requestWriter(options), readAnswer, readFault, seals });
+  return Object.freeze({
+    dialect: "anthropic",
+    writeRequest: requestWriter(options),
+    readAnswer,
+    readFault,
+    tokenCount: tokenCounting,
+    seals,
+  });
 }
 
 /** A signature of one platform is opened on every other (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking). */

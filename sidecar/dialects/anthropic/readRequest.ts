@@ -26,11 +26,18 @@ import { Field } from "../field.ts";
 import { extraPath } from "./extraPath.ts";
 import { readSeal } from "./seal.ts";
 
-/** Reads a request body, and the header by which its beta features are asked for. */
-export function readRequest(body: Uint8Array, header?: (name: string) => string | undefined): ReadRequest {
+/**
+ * Reads a request body, and the header by which its beta features are asked for. `limited`: whether it must say how long the answer may
+ * be, which a question that has no answer need not.
+ */
+export function readRequest(
+  body: Uint8Array,
+  header?: (name: string) => string | undefined,
+  { limited }: { readonly limited: boolean } = { limited: true },
+): ReadRequest {
   const { text, top } = open(body);
   const reader = new RequestReader(top);
-  const request = reader.read(betasOf(header?.("anthropic-beta")));
+  const request = reader.read(betasOf(header?.("anthropic-beta")), limited);
   const stream = top.member("stream");
   return {
     request,
@@ -71,11 +78,12 @@ class RequestReader {
     this.#top = top;
   }
 
-  read(betas: string | undefined): ChatRequest {
+  read(betas: string | undefined, limited: boolean): ChatRequest {
     const top = this.#top;
     const model = top.member("model").string();
     if (model === "") throw top.member("model").broken("must not be empty");
-    const maxOutputTokens = top.member("max_tokens").count();
+    const limit = top.member("max_tokens");
+    const maxOutputTokens = limited || limit.given ? limit.count() : undefined;
     this.#readSystem(top.member("system"));
     this.#readMessages(top.member("messages"));
     const { tools, choice, parallel } = this.#readTools();
@@ -94,7 +102,7 @@ class RequestReader {
       logitBias: {},
       user: this.#readUser(top.member("metadata")),
       serviceTier: top.member("service_tier").given ? top.member("service_tier").string() : "",
-      maxOutputTokens,
+      ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
       extras: this.#extras,
     };
     if (choice !== undefined) request.toolChoice = choice;

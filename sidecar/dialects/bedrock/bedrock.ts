@@ -9,6 +9,7 @@ import type { ClientHalf } from "../dialect.ts";
 import { embeddings } from "./embeddings.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
+import { converseCounting } from "./tokenCount.ts";
 import { type BedrockOptions, requestWriter } from "./writeRequest.ts";
 
 export { type EnvelopeFormat, invokeClient } from "./invoke.ts";
@@ -17,7 +18,15 @@ export type { BedrockOptions, GuardrailOptions } from "./writeRequest.ts";
 
 /** The half that a provider uses, for one endpoint. */
 export function bedrockClient(options: BedrockOptions): ClientHalf {
-  return Object.freeze({ dialect: "bedrock", writeRequest: requestWriter(options), readAnswer, readFault, embeddings, seals });
+  return Object.freeze({
+    dialect: "bedrock",
+    writeRequest: requestWriter(options),
+    readAnswer,
+    readFault,
+    embeddings,
+    tokenCount: converseCounting,
+    seals,
+  });
 }
 
 /** Models of many makers seal here, and not all say that their seals can be opened elsewhere. */

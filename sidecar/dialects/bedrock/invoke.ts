@@ -16,6 +16,7 @@ import { Report } from "../report.ts";
 import { embeddings } from "./embeddings.ts";
 import { eventOf, faultOfBytes, incomplete, invalid, textOf } from "./frames.ts";
 import { readFault } from "./readFault.ts";
+import { invokeCounting } from "./tokenCount.ts";
 import { modelPath, streamHeaders, unaryHeaders } from "./writeRequest.ts";
 
 /** What the envelope must know of the format inside. */
@@ -35,6 +36,7 @@ export function invokeClient(inner: ClientHalf, format: EnvelopeFormat): ClientH
     readAnswer: (input: AnswerInput) => (input.streaming ? new ChunkReader(inner.readAnswer(input), input) : inner.readAnswer(input)),
     readFault,
     embeddings,
+    tokenCount: invokeCounting,
     seals: inner.seals,
   });
 }

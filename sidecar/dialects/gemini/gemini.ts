@@ -9,6 +9,7 @@ import type { ClientHalf } from "../dialect.ts";
 import { embeddingHalf } from "./embeddings.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
+import { tokenCounting } from "./tokenCount.ts";
 import { type GeminiOptions, requestWriter } from "./writeRequest.ts";
 
 export { type GeminiProject, projectOrigin } from "./address.ts";
@@ -23,6 +24,7 @@ export function geminiClient(options: GeminiOptions): ClientHalf {
     readAnswer,
     readFault,
     embeddings: embeddingHalf(options),
+    tokenCount: tokenCounting(options),
     seals,
   });
 }
