@@ -88,6 +88,23 @@ describe("the published suite", () => {
   });
 });
 
+test("a question to the token service is signed as the SDK for Python (botocore 1.43) does", () => {
+  const sts = { host: "sts.eu-central-1.amazonaws.com", region: "eu-central-1", service: "sts" };
+  const form = {
+    Action: "AssumeRole",
+    Version: "2011-06-15",
+    RoleArn: "arn:aws:iam::123456789012:role/reader",
+    RoleSessionName: "outrigger",
+  };
+  const body = new URLSearchParams(form).toString();
+  const headers = ["content-type", "application/x-www-form-urlencoded"];
+  const made = signed(request({ host: sts.host, headers, body }), sts, { ...key, sessionToken: "session+token/1==" }, nowMs);
+  expect(made.at(-1)).toBe(
+    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-central-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, " +
+      "Signature=28e6b364ff59f9415fbb692b5244017d919c494b2f46b56cd1bdea27df32661c",
+  );
+});
+
 /** Made with the signature-v4 package of the SDK. The wire's `%3A` is signed as `%253A`. */
 describe("a signer", () => {
   const there = { host: "bedrock-runtime.eu-central-1.amazonaws.com", region: "eu-central-1", service: "bedrock" };

@@ -200,7 +200,7 @@ describe("a managed identity", () => {
     const environment = { IDENTITY_ENDPOINT: `${replay.origin}/msi/token`, IDENTITY_HEADER: "app-header" };
     const { token, lifeMs } = await fetched(system, environment);
     expect([token, Math.round(lifeMs / 1000)]).toEqual(["of the app", 3600]);
-    replay.answerWith(fakePlatform({ ...app, more: { principal_id: "o" }, give: () => ({ access_token: "a", expires_on: endsAt }) }));
+    replay.answerWith(fakePlatform({ ...app, more: { object_id: "o" }, give: () => ({ access_token: "a", expires_on: endsAt }) }));
     await fetched({ source: { case: "managedIdentity", value: { identity: { case: "objectId", value: "o" } } } }, environment);
     expect(await refusal(system, { ...environment, IDENTITY_HEADER: "wrong" })).toContain("(invalid_request)");
     expect(() => fetching(system, { ...environment, IDENTITY_ENDPOINT: "http://evil.example/msi" })).toThrow(

@@ -186,7 +186,7 @@ function managedIdentity(identity: EntraManagedIdentity["identity"], metadata: s
   return async (signal) => platformToken(question, await ask(question, signal), clock);
 }
 
-const appNames = { clientId: "client_id", objectId: "principal_id", resourceId: "mi_res_id" } as const;
+const appNames = { clientId: "client_id", objectId: "object_id", resourceId: "mi_res_id" } as const;
 const machineNames = { clientId: "client_id", objectId: "object_id", resourceId: "msi_res_id" } as const;
 
 /** An address with what is asked for, and which identity of several. */

@@ -93,7 +93,6 @@ function tokens() {
     account,
     keyId: "key-1",
     key: rsa.publicKey,
-    audience: "https://oauth2.googleapis.com/token",
     user,
     nowMs: () => clock.wallMs(),
     give: (scope) => `for ${scope}`,

@@ -125,9 +125,8 @@ async function serviceAccountToken(file: JsonObject, path: string, asked: Asked,
   const keyId = textIn(file, "private_key_id");
   const key = rsaKey(keyIn(file, path), `the file ${nameShown(path)}`);
   const nowS = Math.floor(asked.clock.wallMs() / 1000);
-  // The audience is what the file says, wherever the question goes: an address of a private network is no name of Google's.
-  const audience = textIn(file, "token_uri") ?? `${usualToken}/token`;
-  const claims = { iss: account, scope: asked.scopes.join(" "), aud: audience, iat: nowS, exp: nowS + 3_600 };
+  // The audience is this one wherever the question goes: an address of a private network is no name of Google's.
+  const claims = { iss: account, scope: asked.scopes.join(" "), aud: `${usualToken}/token`, iat: nowS, exp: nowS + 3_600 };
   const assertion = signedClaims({ alg: "RS256", ...(keyId === undefined ? {} : { kid: keyId }) }, claims, key);
   const body = new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", assertion });
   return tokenFor({ url, body }, asked, signal);

@@ -34,7 +34,7 @@ export function fakeSts(sts: FakeSts): (request: SeenRequest) => ReplayAnswer {
       pieces: [`<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>because</Message></Error></ErrorResponse>`],
     });
     if (request.method !== "POST" || request.path !== "/") return fault(404, "InvalidAction");
-    if (request.headers["content-type"] !== "application/x-www-form-urlencoded") return fault(400, "InvalidAction");
+    if (!/^application\/x-www-form-urlencoded(;|$)/.test(request.headers["content-type"] ?? "")) return fault(400, "InvalidAction");
     if (form.get("Version") !== "2011-06-15") return fault(400, "InvalidAction");
     const [role, session] = [form.get("RoleArn") ?? "", form.get("RoleSessionName") ?? ""];
     if (!/^arn:aws:iam::\d{12}:role\/.+/.test(role) || !/^[\w+=,.@-]{2,64}$/.test(session)) return fault(400, "ValidationError");

@@ -15,7 +15,6 @@ export function fakeGoogleTokens(known: {
   readonly account: string;
   readonly keyId: string;
   readonly key: KeyObject;
-  readonly audience: string;
   readonly user?: Readonly<Record<"client_id" | "client_secret" | "refresh_token", string>>;
   nowMs(): number;
   give(scope: string): string;
@@ -34,7 +33,7 @@ export function fakeGoogleTokens(known: {
     const [iat, exp] = [Number(claims?.iat), Number(claims?.exp)];
     const right =
       claims?.iss === known.account &&
-      claims.aud === known.audience &&
+      claims.aud === "https://oauth2.googleapis.com/token" &&
       typeof claims.scope === "string" &&
       Math.abs(iat - nowS) <= 300 &&
       exp > nowS &&
@@ -112,6 +111,7 @@ export function fakeGoogleIam(known: {
     const seconds = Number(/^(\d+)s$/.exec(asked.lifetime)?.[1]);
     if (headers["content-type"] !== "application/json" || !Array.isArray(asked.scope) || Number.isNaN(seconds))
       return answer(400, { error: { code: 400, status: "INVALID_ARGUMENT" } });
-    return answer(200, { accessToken: known.give(asked), expireTime: new Date(known.nowMs() + seconds * 1000).toISOString() });
+    const expireTime = new Date(known.nowMs() + seconds * 1000).toISOString().replace(/\.\d+/, "");
+    return answer(200, { accessToken: known.give(asked), expireTime });
   };
 }
