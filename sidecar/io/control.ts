@@ -3,13 +3,21 @@
  * buys a certificate. The one place of the sidecar that dials control.
  */
 import { hash, X509Certificate } from "node:crypto";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type ClientSessionRequestOptions,
+  connect as connectHttp2,
+  type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
+} from "node:http2";
 import { connect as connectNet, isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import { RetryInfoSchema } from "../../proto/gen/google/rpc/error_details_pb.ts";
 import {
   type JoinRequestSchema,
@@ -205,18 +213,59 @@ class Outbox implements AsyncIterable<SubscribeRequest> {
   }
 }
 
+/**
+ * One connection for one stream, opened by its first request. Whatever Node says of it after its end is heard and let go: an error that
+ * nobody listens to would end the process.
+ */
+class Connection {
+  readonly authority: string;
+  readonly #options: SecureClientSessionOptions;
+  #session: Promise<ClientHttp2Session> | undefined;
+  #opened: ClientHttp2Session | undefined;
+
+  constructor(url: string, options: SecureClientSessionOptions) {
+    this.authority = url;
+    this.#options = options;
+  }
+
+  async request(
+    method: string,
+    path: string,
+    headers: OutgoingHttpHeaders,
+    options: ClientSessionRequestOptions,
+  ): Promise<ClientHttp2Stream> {
+    this.#session ??= new Promise((connected, failed) => {
+      const session = connectHttp2(this.authority, this.#options);
+      this.#opened = session;
+      session.on("error", failed);
+      session.on("close", () => failed(new Error("the connection was closed")));
+      session.on("connect", () => connected(session));
+    });
+    const session = await this.#session;
+    return session.request({ ...headers, ":method": method, ":path": path }, options);
+  }
+
+  notifyResponseByteRead(): void {
+    // Heartbeats of the mesh's own say whether the stream lives; this connection needs no pings.
+  }
+
+  close(): void {
+    this.#opened?.destroy();
+  }
+}
+
 function http2Transport(address: ControlAddress): { readonly transport: Transport; readonly close: () => void } {
   const { url, socketPath } = targetOf(address.url);
   const socket = socketPath === undefined ? {} : { createConnection: () => connectNet(socketPath) };
-  const manager = new Http2SessionManager(url, {}, { ...tlsOf(address), ...socket });
+  const connection = new Connection(url, { ...tlsOf(address), ...socket });
   const transport = createConnectTransport({
     baseUrl: url,
     httpVersion: "2",
-    sessionManager: manager,
+    sessionManager: connection,
     readMaxBytes: messageBytesMax,
     acceptCompression: [], // what is worth it is compressed once for all sidecars
   });
-  return { transport, close: () => manager.abort() };
+  return { transport, close: () => connection.close() };
 }
 
 function http1Transport(address: ControlAddress): Transport {
@@ -245,8 +294,10 @@ function tlsOf({ authority, own }: ControlAddress): { readonly ca?: string; read
 export function endOf(error: unknown): LinkEnd {
   const fault = ConnectError.from(error);
   const retry = fault.findDetails(RetryInfoSchema)[0]?.retryDelay;
-  const code = Code[fault.code].replace(/(?<=[a-z])[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
-  const cause = systemCode(fault);
+  const cause = systemCode(error);
+  // What the system says is about the way to control, and no word of control itself.
+  const known = fault.code === Code.Unknown && cause !== undefined ? Code.Unavailable : fault.code;
+  const code = Code[known].replace(/(?<=[a-z])[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
   const message = `${fault.rawMessage}${cause === undefined || fault.rawMessage.includes(cause) ? "" : ` (${cause})`}`;
   return { code, message, retryAfterMs: retry === undefined ? undefined : durationMs(retry) };
 }

@@ -47,13 +47,19 @@ export function makeSealKey(): SealKey {
   };
 }
 
-/** Makes a key for a certificate: Ed25519, which both ends of the mesh use for everything that is signed. */
-export function makeOwnKey(): OwnKey {
-  const pair = generateKeyPairSync("ed25519");
+/**
+ * Makes a key for a certificate: Ed25519, which both ends of the mesh use for everything that is signed. With a private part (PKCS #8 in
+ * DER) it is that key again.
+ */
+export function makeOwnKey(privateKey?: Uint8Array): OwnKey {
+  const own =
+    privateKey === undefined
+      ? generateKeyPairSync("ed25519").privateKey
+      : createPrivateKey({ key: Buffer.from(privateKey), format: "der", type: "pkcs8" });
   return {
-    privateKey: new Uint8Array(pair.privateKey.export({ format: "der", type: "pkcs8" })),
-    publicKey: new Uint8Array(pair.publicKey.export({ format: "der", type: "spki" })),
-    sign: (bytes) => new Uint8Array(sign(null, bytes, pair.privateKey)),
+    privateKey: new Uint8Array(own.export({ format: "der", type: "pkcs8" })),
+    publicKey: new Uint8Array(createPublicKey(own).export({ format: "der", type: "spki" })),
+    sign: (bytes) => new Uint8Array(sign(null, bytes, own)),
   };
 }
 

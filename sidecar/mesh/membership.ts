@@ -24,7 +24,8 @@ export interface OwnKey {
 
 /** What joining takes of the machine. */
 export interface JoinParts {
-  readonly makeKey: () => OwnKey;
+  /** Makes a key, or makes one ready again from its private part. */
+  readonly makeKey: (privateKey?: Uint8Array) => OwnKey;
   readonly verify: VerifySignature;
   /** SHA-256 as bytes. */
   readonly digest: (data: Uint8Array | string) => Uint8Array;
@@ -57,7 +58,8 @@ export async function join(
   nowMs: number,
   { makeKey, verify, digest, ask }: JoinParts,
 ): Promise<StoredIdentity> {
-  const key = makeKey();
+  // A key that has bought a certificate with a token can do so again with the same one, which is counted once for each key.
+  const key = makeKey(before === undefined || before.privateKey.length === 0 ? undefined : before.privateKey);
   const proof = key.sign(joinProofBytes(token === undefined ? new Uint8Array() : digest(token.text), key.publicKey));
   const answer = await ask({ token: token?.text ?? "", publicKey: key.publicKey, proof, instance });
   const authority = token === undefined ? before?.authority : answer.authority;

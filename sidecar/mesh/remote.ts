@@ -89,6 +89,10 @@ export async function prepareRemote(settings: RemoteSettings, parts: RemoteParts
     if (byToken && (tokenText === null || tokenRead === undefined)) {
       throw new Error("the certificate has ended while control was away: give a new join token");
     }
+    if (identity === undefined) {
+      // Before the token is shown: if the answer is lost, the same key asks again, and the token has not been used twice.
+      await keep(create(StoredIdentitySchema, { instance, privateKey: parts.makeKey().privateKey }));
+    }
     const address: RemoteAddress =
       byToken && tokenRead !== undefined
         ? { url: settings.url, authority: await parts.fetchAuthority(settings.url, tokenRead.authoritySha256), own: undefined }

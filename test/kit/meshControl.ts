@@ -77,7 +77,7 @@ export class Signer {
         revision: BigInt(revision),
         scope,
         rollback,
-        notAfter: timestampFromMs(this.#clock.wallMs() + lifeMs),
+        notAfter: timestampFromMs(Math.round(this.#clock.wallMs()) + lifeMs),
       }),
     );
     return create(SignedRootSchema, { statement, signature: this.sign(rootSigningBytes(statement)), keyId: this.id });

@@ -1,0 +1,3 @@
+import { clientProperties } from "./clientProperties.ts";
+
+clientProperties(400);
