@@ -62,26 +62,26 @@ export class AnswerEvents {
         this.#arguments(this.#item(wire, "function_call", out), text(wire.delta), out);
         return true;
       case "response.refusal.delta":
-        this.#refusal(this.#item(wire, "message", out), index(wire.content_index), text(wire.delta), out);
+        this.#refusal(this.#item(wire, "message", out), placeOf(wire.content_index), text(wire.delta), out);
         return true;
       case "response.reasoning_summary_text.delta":
-        this.#thought(this.#item(wire, "reasoning", out), `summary ${index(wire.summary_index)}`, text(wire.delta), out);
+        this.#thought(this.#item(wire, "reasoning", out), `summary ${placeOf(wire.summary_index)}`, text(wire.delta), out);
         return true;
       case "response.reasoning_text.delta":
-        this.#thought(this.#item(wire, "reasoning", out), `text ${index(wire.content_index)}`, text(wire.delta), out);
+        this.#thought(this.#item(wire, "reasoning", out), `text ${placeOf(wire.content_index)}`, text(wire.delta), out);
         return true;
       case "response.output_text.annotation.added": {
         const item = this.#item(wire, "message", out);
         if (isObject(wire.annotation)) {
-          this.#citation(item, index(wire.content_index), wire.annotation, () => JsonPlace.root(json).member("annotation").json(), out);
+          this.#citation(item, placeOf(wire.content_index), wire.annotation, () => JsonPlace.root(json).member("annotation").json(), out);
         }
         return true;
       }
       case "response.output_item.added":
-        if (isObject(wire.item)) this.#begin(index(wire.output_index), wire.item, out);
+        if (isObject(wire.item)) this.#begin(placeOf(wire.output_index), wire.item, out);
         return true;
       case "response.output_item.done":
-        if (isObject(wire.item)) this.#whole(index(wire.output_index), wire.item, () => JsonPlace.root(json).member("item"), out);
+        if (isObject(wire.item)) this.#whole(placeOf(wire.output_index), wire.item, () => JsonPlace.root(json).member("item"), out);
         return true;
       case "response.completed":
       case "response.incomplete":
@@ -102,6 +102,13 @@ export class AnswerEvents {
         else if (isObject(wire.error)) this.announced ??= faultInAnswer(wordsOf(readError(wire) ?? noWords));
         return this.announced === undefined;
     }
+  }
+
+  /** Adds a piece of text of an item that is known, which is all that most events say. */
+  piece(place: number, content: number, piece: string, out: ChatEvent[]): void {
+    if (piece === "") return;
+    this.#items.get(place)?.said.add(content);
+    out.push(textEvent(0, piece));
   }
 
   /** Adds what a whole answer says; `json` is its text. */
@@ -161,7 +168,7 @@ export class AnswerEvents {
 
   /** The item that a piece belongs to. A server that does not announce its items has them announced here. */
   #item(wire: JsonObject, kind: string, out: ChatEvent[]): Item {
-    const place = index(wire.output_index);
+    const place = placeOf(wire.output_index);
     return this.#items.get(place) ?? this.#begin(place, { type: kind, id: wire.item_id }, out);
   }
 
@@ -226,7 +233,7 @@ export class AnswerEvents {
   #text(item: Item, { content_index, delta, logprobs }: JsonObject, out: ChatEvent[]): void {
     const piece = text(delta);
     if (piece !== "") {
-      item.said.add(index(content_index));
+      item.said.add(placeOf(content_index));
       out.push(textEvent(0, piece));
     }
     const content = readLogprobs(logprobs);
@@ -334,7 +341,7 @@ function text(value: unknown): string {
 }
 
 /** A place in a list; the first where none is told. */
-function index(value: unknown): number {
+export function placeOf(value: unknown): number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 2 ** 31 ? value : 0;
 }
 

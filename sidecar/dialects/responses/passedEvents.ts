@@ -27,11 +27,12 @@ export class PassedEvents {
       else if (event.case === "finish") this.ended = true;
       else this.#said.push(event);
     }
-    for (let lineStart = 0; lineStart < frames.length; ) {
-      const lf = frames.indexOf(LF, lineStart);
-      const lineEnd = lf === -1 ? frames.length : lf;
-      if (frames[lineStart] === LETTER_D) this.#line(frames, lineStart, lineEnd);
-      lineStart = lineEnd + 1;
+    const buffer = Buffer.from(frames.buffer, frames.byteOffset, frames.length);
+    for (let at = buffer.indexOf(ITEM); at !== -1; at = buffer.indexOf(ITEM, at + 1)) {
+      // The type stands first in every event that was ever seen; in a text its quotes would be escaped.
+      const lineStart = buffer.lastIndexOf(LF, at) + 1;
+      const lineEnd = buffer.indexOf(LF, at);
+      if (at - lineStart <= HEAD_BYTES) this.#line(buffer.toString("utf8", lineStart, lineEnd === -1 ? frames.length : lineEnd));
     }
   }
 
@@ -63,14 +64,9 @@ export class PassedEvents {
     return { done, open, places };
   }
 
-  #line(frames: Uint8Array, lineStart: number, lineEnd: number): void {
-    // The type stands first in every event that was ever seen.
-    const head = latin1(frames, lineStart, Math.min(lineEnd, lineStart + HEAD_BYTES));
-    const at = head.indexOf(ITEM);
-    if (at === -1) return;
-    const line = decoder.decode(frames.subarray(lineStart, lineEnd));
-    if (head.startsWith("added", at + ITEM.length)) this.#open.push(line);
-    else if (head.startsWith("done", at + ITEM.length)) {
+  #line(line: string): void {
+    if (line.startsWith("added", line.indexOf(ITEM) + ITEM.length)) this.#open.push(line);
+    else {
       this.#done.push(line);
       const place = placeOf(parseLine(line));
       this.#open = this.#open.filter((open) => placeOf(parseLine(open)) !== place);
@@ -135,14 +131,9 @@ function parseLine(line: string): JsonObject {
   }
 }
 
-function latin1(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");
-}
-
 const nothing: JsonObject = Object.freeze({});
 const decoder = new TextDecoder("utf-8");
 const LF = 0x0a;
-const LETTER_D = 0x64;
 const ITEM = '"response.output_item.';
 /** Room for the field's name, the type's and a few blanks. */
 const HEAD_BYTES = 64;

@@ -11,7 +11,8 @@ import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.t
 import { isObject, type JsonObject } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
-import { AnswerEvents } from "./answerEvents.ts";
+import { AnswerEvents, placeOf } from "./answerEvents.ts";
+import { PlainDeltas } from "./plainDelta.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {
@@ -24,6 +25,7 @@ class StreamReader implements AnswerReader {
   readonly #input: AnswerInput;
   readonly #frames: SseReader;
   readonly #events: AnswerEvents;
+  readonly #plain = new PlainDeltas();
   /** Reads an answer that is no stream although one was asked for; undefined once it is known to be one. */
   #body: BodyReader | undefined;
   #begun = false;
@@ -104,6 +106,12 @@ class StreamReader implements AnswerReader {
       if (frame.kind === "comment") out.push(heartbeatEvent());
       return true;
     }
+    const plain = this.#plain;
+    const piece = frame.lines === undefined ? plain.match(frame.block, frame.textStart, frame.textEnd) : undefined;
+    if (piece !== undefined) {
+      events.piece(plain.place, plain.content, piece, out);
+      return true;
+    }
     const text = frame.text();
     const trimmed = text.trim();
     if (trimmed === "" || trimmed === "[DONE]") return false;
@@ -113,8 +121,13 @@ class StreamReader implements AnswerReader {
       if (!last) this.failure = invalid(this.#input.provider);
       return false;
     }
+    const before = out.length;
     const passing = events.add(wire, trimmed, frame.event, out);
     this.failure = events.failure;
+    // Only a piece of text that said nothing else is an example for others.
+    if (wire.type === "response.output_text.delta" && frame.lines === undefined && out.length === before + 1) {
+      plain.learn(frame.block, frame.textStart, frame.textEnd, placeOf(wire.output_index), placeOf(wire.content_index));
+    }
     return passing && events.started;
   }
 }

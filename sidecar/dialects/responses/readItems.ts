@@ -11,7 +11,8 @@ import { readSeal } from "./seal.ts";
 /** Adds the messages of a request, and what the conversation does not model of them. */
 export function readItems(instructions: Field, input: Field, request: ChatRequest): void {
   const reader = new ItemsReader(request);
-  if (instructions.given) reader.add(Role.SYSTEM, [textPart(instructions.string("instructions as a string"))]);
+  const instructed = instructions.given ? instructions.string("instructions as a string") : "";
+  if (instructed !== "") reader.add(Role.SYSTEM, [textPart(instructed)]);
   if (typeof input.value === "string") reader.add(Role.USER, [textPart(input.value)]);
   else {
     const items = input.elements("a string or a list of items");
