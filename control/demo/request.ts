@@ -74,7 +74,7 @@ export class Refusal extends Error {
 
 /** Reads a body. Throws `Refusal`. */
 export function readRequest(body: string): DemoRequest {
-  const request = parse(body);
+  const request = parseBody(body);
   for (const name of Object.keys(request)) {
     if (!known.has(name)) throw new Refusal(`Unknown parameter: '${name}'.`, name, "unknown_parameter");
   }
@@ -116,7 +116,8 @@ export function readRequest(body: string): DemoRequest {
   };
 }
 
-function parse(body: string): JsonObject {
+/** The object that a body is. Throws `Refusal`. */
+export function parseBody(body: string): JsonObject {
   let value: Json;
   try {
     value = JSON.parse(body);
@@ -128,7 +129,8 @@ function parse(body: string): JsonObject {
   return value;
 }
 
-function modelOf(request: JsonObject): DemoModel {
+/** The model that a request asks for. Throws `Refusal`. */
+export function modelOf(request: JsonObject): DemoModel {
   const name = text(request, "model") ?? missing("model");
   const model = readModel(name);
   if (typeof model === "string") throw new Refusal(model, "model", "invalid_value");

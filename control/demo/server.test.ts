@@ -414,7 +414,7 @@ describe("plain HTTP", () => {
     ["GET", "/v1/chat/completions", 405],
     ["POST", "/v1/models", 405],
     ["GET", "/", 404],
-    ["POST", "/v1/embeddings", 404],
+    ["POST", "/v1/images", 404],
     ["GET", "/v1/models/%zz", 404],
   ])("%s %s is refused with %i, in OpenAI's form", async (method, path, status) => {
     const response = await fetch(new URL(path, demo.endpoint), { method });

@@ -1,13 +1,14 @@
 /**
- * The demo provider: an HTTP server that speaks OpenAI's Chat Completions format, so that nothing on the way to it is special.
+ * The demo provider: an HTTP server that speaks OpenAI's format for chats and for vectors, so that nothing on the way to it is special.
  *
  * It answers from nothing but the request and a seed. Latency and faults are part of a model's name (`models.ts`). Time and timers come
  * from outside.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { makeAnswer } from "./answer.ts";
+import { type DemoEmbeddingRequest, readEmbeddingRequest, writeEmbeddings } from "./embeddings.ts";
 import { PromptMemory } from "./memory.ts";
-import { modelNames, readModel } from "./models.ts";
+import { type Behaviour, type DemoModel, modelNames, readModel } from "./models.ts";
 import { type DemoRequest, Refusal, readRequest } from "./request.ts";
 import { Seeded } from "./seeded.ts";
 import { writeBody, writeChunks } from "./wire.ts";
@@ -91,18 +92,22 @@ class Desk {
 
   #route(request: IncomingMessage, response: ServerResponse): void {
     const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
-    const chat = path === "/v1/chat/completions";
-    if (!chat && path !== "/v1/models" && !path.startsWith("/v1/models/")) {
+    const posted = path === "/v1/chat/completions" || path === "/v1/embeddings";
+    if (!posted && path !== "/v1/models" && !path.startsWith("/v1/models/")) {
       throw new Refusal(`Invalid URL (${request.method} ${path})`, null, null, 404);
     }
-    if (request.method !== (chat ? "POST" : "GET")) {
+    if (request.method !== (posted ? "POST" : "GET")) {
       throw new Refusal(`Not allowed to ${request.method} on ${path}.`, null, "method_not_supported", 405);
     }
-    if (chat) this.#readBody(request, response);
-    else sendJson(response, 200, JSON.stringify(path === "/v1/models" ? modelList() : namedModel(path.slice("/v1/models/".length))));
+    if (posted) {
+      this.#readBody(request, response, (body) => {
+        if (path === "/v1/embeddings") this.#embed(readEmbeddingRequest(body), response);
+        else this.#answer(readRequest(body), response);
+      });
+    } else sendJson(response, 200, JSON.stringify(path === "/v1/models" ? modelList() : namedModel(path.slice("/v1/models/".length))));
   }
 
-  #readBody(request: IncomingMessage, response: ServerResponse): void {
+  #readBody(request: IncomingMessage, response: ServerResponse, then: (body: string) => void): void {
     const type = request.headers["content-type"] ?? "";
     if (!/^application\/json\s*(;|$)/i.test(type)) {
       request.resume();
@@ -117,7 +122,7 @@ class Desk {
     request.on("end", () => {
       refusing(response, () => {
         if (size > bodyBytesMax) throw new Refusal(`The request body is larger than ${bodyBytesMax} bytes.`, null, null, 413);
-        this.#answer(readRequest(Buffer.concat(pieces).toString()), response);
+        then(Buffer.concat(pieces).toString());
       });
     });
   }
@@ -125,15 +130,8 @@ class Desk {
   #answer(request: DemoRequest, response: ServerResponse): void {
     const { clock, seed } = this.#settings;
     const { behaviour } = request.model;
-    const failure = this.#failureOf(request);
-    if (failure === "rate_limit") {
-      for (const [name, value] of rateHeaders(behaviour.retryAfterMs)) response.setHeader(name, value);
-      const message = `Rate limit reached for the demo model, as its name says. Please try again in ${behaviour.retryAfterMs}ms.`;
-      throw new Refusal(message, null, "rate_limit_exceeded", 429, "requests");
-    }
-    if (failure === "server_error") {
-      throw new Refusal("The demo provider failed, as this model does by its name.", null, null, 500, "server_error");
-    }
+    const failure = this.#failureOf(request.model);
+    refuseAsTold(failure, behaviour, response);
     const answer = makeAnswer(request, this.#memory, seed);
     const created = Math.floor(clock.wallMs() / 1000);
     if (request.stream) {
@@ -157,12 +155,40 @@ class Desk {
     }
   }
 
+  #embed(request: DemoEmbeddingRequest, response: ServerResponse): void {
+    const { clock, seed } = this.#settings;
+    const { behaviour } = request.model;
+    const failure = this.#failureOf(request.model);
+    refuseAsTold(failure, behaviour, response);
+    if (failure === "silence") return;
+    const text = writeEmbeddings(request, seed);
+    later(clock, response, behaviour.firstTokenMs, () => {
+      if (failure === "cut") sendHalf(response, text);
+      else sendJson(response, 200, text);
+    });
+  }
+
   /** What goes wrong with this request. A flaky model's luck is drawn anew each time, so that another attempt may pass. */
-  #failureOf(request: DemoRequest): "none" | "rate_limit" | "server_error" | "cut" | "silence" {
-    const { failure, failureRate } = request.model.behaviour;
+  #failureOf({ behaviour }: DemoModel): Certain {
+    const { failure, failureRate } = behaviour;
     if (failure !== "flaky") return failure;
     const draw = this.#mood.next();
     return draw >= failureRate ? "none" : draw < failureRate / 2 ? "server_error" : "cut";
+  }
+}
+
+/** How a request fails once luck is drawn. */
+type Certain = "none" | "rate_limit" | "server_error" | "cut" | "silence";
+
+/** Refuses where the model's name says that it refuses. */
+function refuseAsTold(failure: Certain, { retryAfterMs }: Behaviour, response: ServerResponse): void {
+  if (failure === "rate_limit") {
+    for (const [name, value] of rateHeaders(retryAfterMs)) response.setHeader(name, value);
+    const message = `Rate limit reached for the demo model, as its name says. Please try again in ${retryAfterMs}ms.`;
+    throw new Refusal(message, null, "rate_limit_exceeded", 429, "requests");
+  }
+  if (failure === "server_error") {
+    throw new Refusal("The demo provider failed, as this model does by its name.", null, null, 500, "server_error");
   }
 }
 
