@@ -170,8 +170,11 @@ export function createControlListener(options: ListenerOptions): ControlListener
         // The first bytes come in one piece from every client there is; three tell the two apart.
         const isHttp2 = Buffer.from(first).subarray(0, preface.length).equals(preface.subarray(0, first.length));
         if (isHttp2) plain2.emit("connection", socket);
-        else serve.call(plain1, socket);
-        socket.resume();
+        else {
+          serve.call(plain1, socket);
+          // Only here: HTTP/2 reads by itself what was put back, and a socket that flows is lost to it.
+          socket.resume();
+        }
       });
     });
     return trackSockets(plain1);
