@@ -23,6 +23,11 @@ export interface ServerHalf<Request extends AnyRequest = ChatRequest> {
   writeAnswer(read: ReadRequest<Request>, requestId: string): AnswerWriter;
   /** Writes a fault as the body of an answer that never began. */
   writeFault(fault: Fault, requestId: string): string;
+  /**
+   * The caller's name of a field that the conversation knows under another; `body` is what the caller sent. Left out by dialects whose
+   * names are near enough to the conversation's.
+   */
+  ownField?(field: string, body: string): string;
 }
 
 /** A request that was read. */

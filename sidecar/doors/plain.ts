@@ -168,6 +168,8 @@ class PlainRendering implements Rendering {
   readonly #id: string;
   readonly #streaming: boolean;
   readonly #writer: AnswerWriter;
+  /** What the caller sent, for names of its fields. */
+  readonly #body: string | undefined;
 
   constructor(house: House, format: PlainFormat, read: ReadRequest<AnyRequest>, id: string) {
     this.#house = house;
@@ -175,13 +177,15 @@ class PlainRendering implements Rendering {
     this.#id = id;
     this.#streaming = read.streaming;
     this.#writer = format.half.writeAnswer(read, id);
+    this.#body = read.native?.text;
   }
 
   head({ notes }: Call): AnswerHead {
     const headers = [...(this.#streaming ? sseHead : jsonHead), ...idHeaders(this.#id)];
     addNotes(headers, notes);
     if (notes.estimated) headers.push("x-outrigger-estimated", "true");
-    if (notes.droppedParams.length > 0) headers.push("x-outrigger-dropped-params", visible(notes.droppedParams.join(", ")));
+    if (notes.droppedParams.length > 0)
+      headers.push("x-outrigger-dropped-params", visible(notes.droppedParams.map((name) => this.#ownField(name)).join(", ")));
     return { status: 200, headers };
   }
 
@@ -200,7 +204,25 @@ class PlainRendering implements Rendering {
   }
 
   refuse(fault: Fault, { notes }: Call): Refusal {
-    return refusal(this.#format, this.#id, fault, notes);
+    return refusal(this.#format, this.#id, this.#inOwnWords(fault), notes);
+  }
+
+  /** A fault of the request names fields as the caller wrote them; a provider's own words are nobody's fields here. */
+  #inOwnWords(fault: Fault): Fault {
+    const { field } = fault;
+    const isOfRequest = fault.reason === FaultReason.REQUEST_INVALID || fault.reason === FaultReason.PARAMETER_UNSUPPORTED;
+    if (field === undefined || !isOfRequest) return fault;
+    const own = this.#ownField(field);
+    if (own === field) return fault;
+    const { facts, violations, httpStatus, retryable, cause } = fault;
+    const renamed = violations.map((each) => ({ ...each, field: this.#ownField(each.field) }));
+    const message = fault.message.replaceAll(field, own);
+    return new Fault(fault.reason, message, { field: own, facts, violations: renamed, httpStatus, retryable, cause });
+  }
+
+  #ownField(field: string): string {
+    const body = this.#body;
+    return body === undefined ? field : (this.#format.half.ownField?.(field, body) ?? field);
   }
 
   fail(fault: Fault): AnswerTail {

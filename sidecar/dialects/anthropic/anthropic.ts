@@ -5,6 +5,7 @@
  * `writeFault` what happens instead.
  */
 import type { ClientHalf, ServerHalf } from "../dialect.ts";
+import { ownField } from "./ownField.ts";
 import { readAnswer } from "./readAnswer.ts";
 import { readFault } from "./readFault.ts";
 import { readRequest } from "./readRequest.ts";
@@ -23,6 +24,7 @@ export const anthropicServer: ServerHalf = Object.freeze({
   readRequest: (body: Uint8Array, header?: (name: string) => string | undefined) => readRequest(body, header),
   writeAnswer,
   writeFault,
+  ownField,
 });
 
 /** The half that a provider uses, for one endpoint. */
