@@ -81,6 +81,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     clock,
     randomBytes: parts.randomBytes,
     registry: metrics.registry,
+    cluster: settings.cluster,
     log: (level, message, facts) => log[level](facts, message),
     server: hostname(),
     rollout: settings.rollout,

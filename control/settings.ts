@@ -40,6 +40,17 @@ const schema = z.strictObject({
   rollout: z.enum(["at once", "staged"]).default("at once"),
   /** Whether sidecars that have a higher revision than the store are asked to go back, after it was restored from a backup. */
   acceptRollback: z.boolean().default(false),
+  /** The Kubernetes cluster whose service accounts are trusted, by its API server; null for none. */
+  cluster: z
+    .strictObject({
+      origin: z.url(),
+      caPath: z.string().min(1).nullable(),
+      tokenPath: z.string().min(1).nullable(),
+      /** Null for the issuer that the API server names. */
+      issuer: z.string().min(1).nullable(),
+    })
+    .nullable()
+    .default(null),
   /** Whether to serve without TLS beyond this machine, where something else encrypts or the network is trusted. */
   plaintext: z.boolean().default(false),
   /** Web origins whose pages may call, such as https://console.example.com. */

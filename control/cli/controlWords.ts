@@ -29,6 +29,29 @@ export function addControlWords(program: Command, world: World, terminal: () => 
         .default("at-once")
         .env("OUTRIGGER_CONTROL_ROLLOUT"),
     )
+    .addOption(
+      new Option(
+        "--trust-cluster [api-server]",
+        "take sidecars by the service-account tokens of a Kubernetes cluster; of this pod's unless given",
+      )
+        .preset("https://kubernetes.default.svc")
+        .env("OUTRIGGER_CONTROL_TRUST_CLUSTER"),
+    )
+    .addOption(
+      new Option("--cluster-ca <file>", "the certificate of the API server's authority in PEM")
+        .default(`${podFolder}/ca.crt`)
+        .env("OUTRIGGER_CONTROL_CLUSTER_CA"),
+    )
+    .addOption(
+      new Option("--cluster-token <file>", "the token with which the API server is asked")
+        .default(`${podFolder}/token`)
+        .env("OUTRIGGER_CONTROL_CLUSTER_TOKEN"),
+    )
+    .addOption(
+      new Option("--cluster-issuer <url>", "who issues the tokens, if it is not whom the API server names").env(
+        "OUTRIGGER_CONTROL_CLUSTER_ISSUER",
+      ),
+    )
     .addOption(new Option("--accept-rollback", "let sidecars go back to a store that was restored from a backup").default(false))
     .addOption(new Option("--plaintext", "serve without TLS beyond this machine too").default(false).env("OUTRIGGER_CONTROL_PLAINTEXT"))
     .addOption(new Option("--cors-origin <origin...>", "web origins whose pages may call").env("OUTRIGGER_CONTROL_CORS_ORIGIN"))
@@ -56,6 +79,7 @@ export function addControlWords(program: Command, world: World, terminal: () => 
             plaintext: options.plaintext,
             ...(tlsHosts === undefined ? {} : { tlsHosts: [...tlsHosts] }),
             rollout: options.rollout === "staged" ? "staged" : "at once",
+            cluster: clusterOf(options),
             acceptRollback: options.acceptRollback,
             localToken: options.localToken,
             logLevel: options.logLevel,
@@ -237,4 +261,18 @@ function whole(text: string, min = 0, max: number = Number.MAX_SAFE_INTEGER): nu
 /** What a flag gives as several words and the environment as one text. */
 function several(given: string | readonly string[] | undefined): readonly string[] | undefined {
   return typeof given === "string" ? given.split(/[\s,]+/).filter((one) => one !== "") : given;
+}
+
+/** Where Kubernetes puts what a pod asks its API server with. */
+const podFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/** The cluster that is trusted, as the settings want it. */
+function clusterOf(options: {
+  readonly trustCluster?: string;
+  readonly clusterCa: string;
+  readonly clusterToken: string;
+  readonly clusterIssuer?: string;
+}) {
+  const { trustCluster: origin, clusterCa: caPath, clusterToken: tokenPath, clusterIssuer: issuer = null } = options;
+  return origin === undefined ? null : { origin, caPath, tokenPath, issuer };
 }

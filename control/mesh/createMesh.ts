@@ -5,12 +5,14 @@ import type { MeshService } from "../../proto/gen/outrigger/mesh/v1/mesh_service
 import type { SidecarService } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import type { Clock } from "../clock.ts";
 import type { PolicyStore } from "../store/store.ts";
+import { type ApiServer, askApiServer } from "./apiServer.ts";
 import { type Authority, openAuthority } from "./authority.ts";
 import { identifyBy } from "./identity.ts";
 import { openJoining } from "./joining.ts";
 import { type Mesh, type MeshParts, type MeshPeer, openMesh } from "./mesh.ts";
 import { countMesh } from "./metrics.ts";
 import { openPrivateFolder } from "./privateFolder.ts";
+import { readServiceAccounts } from "./serviceAccounts.ts";
 import { createMeshService, createSidecarService } from "./services.ts";
 import { openSigner } from "./signing.ts";
 
@@ -24,6 +26,8 @@ export interface CreateMeshParts
   /** That many unguessable bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
   readonly registry: Registry;
+  /** The cluster whose service accounts are trusted; null for none. `issuer` null stands for the one that its API server names. */
+  readonly cluster: (ApiServer & { readonly issuer: string | null }) | null;
   /** What is known of the connection of a call. */
   readonly peerOf: (values: ContextValues) => MeshPeer;
   /** The name of the token with which somebody calls. */
@@ -46,6 +50,8 @@ export async function createMesh(parts: CreateMeshParts): Promise<CreatedMesh> {
   const signer = openSigner(folder);
   const authority = await openAuthority(folder, clock.wallMs());
   const joining = openJoining({ folder, authority, signer, clock, randomBytes });
+  const { cluster } = parts;
+  const serviceAccounts = cluster === null ? undefined : readServiceAccounts({ ask: askApiServer(cluster), issuer: cluster.issuer, clock });
   const newId = (): string => Buffer.from(randomBytes(8)).toString("hex");
   const random = { next: () => Buffer.from(randomBytes(4)).readUInt32BE() / 2 ** 32, id: newId };
   const mesh = await openMesh({
@@ -54,7 +60,7 @@ export async function createMesh(parts: CreateMeshParts): Promise<CreatedMesh> {
     signer,
     clock,
     random,
-    identify: identifyBy({ authority, joining, clock, serviceAccounts: undefined }),
+    identify: identifyBy({ authority, joining, clock, serviceAccounts }),
     metrics: countMesh(registry),
   });
   const serviceParts = { mesh, joining, clock, newId: () => Buffer.from(randomBytes(16)).toString("hex"), peerOf, callerOf };

@@ -43,6 +43,8 @@ export const controlFaults = Object.freeze({
   STREAM_REPLACED: Code.Aborted,
   /** A roll-out that is over cannot be ended. */
   ROLLOUT_ENDED: Code.FailedPrecondition,
+  /** The cluster whose service accounts are trusted cannot be asked. */
+  CLUSTER_UNAVAILABLE: Code.Unavailable,
   /** Control stops. */
   STOPPING: Code.Unavailable,
   INTERNAL: Code.Internal,
