@@ -4,9 +4,13 @@ import { chmod, mkdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Health } from "../proto/gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "../proto/gen/grpc/reflection/v1/reflection_pb.ts";
 import { MeshService } from "../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { PolicyService } from "../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
 import { SidecarService } from "../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
+import { healthService } from "../proto/health.ts";
+import { reflectionService } from "../proto/reflection.ts";
 import { makeRules } from "../proto/resources/rules.ts";
 import type { Clock } from "./clock.ts";
 import type { Authority } from "./mesh/authority.ts";
@@ -24,6 +28,9 @@ import { openFolder } from "./store/folder.ts";
 import { openMemory } from "./store/memory.ts";
 import { openSqlite } from "./store/sqlite.ts";
 import type { PolicyStore } from "./store/store.ts";
+
+/** Questions about health and reflection are names. */
+const questionBytesMax = 16 * 1024;
 
 /** What a control may be given beside its settings. */
 export interface ControlParts {
@@ -106,6 +113,10 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
       router.service(SidecarService, sidecarService);
       // What is large is compressed once for all streams; compressing each message again would cost more than it saves.
       router.service(MeshService, meshService, { readMaxBytes: meshMessageBytesMax, compressMinBytes: Number.MAX_SAFE_INTEGER });
+      const services = [PolicyService, SidecarService, MeshService];
+      const names = services.map(({ typeName }) => typeName);
+      router.service(Health, healthService({ clock, draining: () => draining }, names), { readMaxBytes: questionBytesMax });
+      router.service(ServerReflection, reflectionService([...services, Health, ServerReflection]), { readMaxBytes: questionBytesMax });
     },
     interceptors: [
       watchRequests(log, (service, method, code) => metrics.requests.inc({ service, method, code })),

@@ -19,7 +19,7 @@ export interface Caller {
 export const callerKey: ContextKey<Caller | undefined> = createContextKey<Caller | undefined>(undefined);
 
 /** Bad tokens from one address before it has to wait: somebody who mistypes is not kept out, somebody who guesses gets nowhere. */
-const badMax = 10;
+const badMax = 20;
 /** One more bad token is allowed after this time. */
 const badEveryMs = 6_000;
 /** Addresses remembered: beyond them the oldest is forgotten, so that a flood from many addresses costs no memory. */

@@ -161,20 +161,9 @@ export function createControlListener(options: ListenerOptions): ControlListener
     if (serve === undefined) throw new Error("an HTTP server always listens for connections");
     plain1.removeAllListeners("connection");
     plain1.on("connection", (socket: Socket) => {
-      const stopWaiting = options.clock.after(prefaceMs, () => socket.destroy());
-      socket.on("close", stopWaiting);
-      socket.once("data", (first) => {
-        stopWaiting();
-        socket.pause();
-        socket.unshift(first);
-        // The first bytes come in one piece from every client there is; three tell the two apart.
-        const isHttp2 = Buffer.from(first).subarray(0, preface.length).equals(preface.subarray(0, first.length));
+      sniff(socket, options.clock, (isHttp2) => {
         if (isHttp2) plain2.emit("connection", socket);
-        else {
-          serve.call(plain1, socket);
-          // Only here: HTTP/2 reads by itself what was put back, and a socket that flows is lost to it.
-          socket.resume();
-        }
+        else serve.call(plain1, socket);
       });
     });
     return trackSockets(plain1);
@@ -223,6 +212,31 @@ export function createControlListener(options: ListenerOptions): ControlListener
       cancel();
     },
   };
+}
+
+/** Tells by the first bytes of a connection which HTTP it speaks, and puts them back. Whoever says nothing is cut off. */
+function sniff(socket: Socket, clock: Pick<Clock, "after">, tell: (isHttp2: boolean) => void): void {
+  let seen: Buffer = Buffer.alloc(0);
+  const stopWaiting = clock.after(prefaceMs, () => socket.destroy());
+  const onEnd = (): void => void socket.destroy();
+  const onData = (piece: Buffer): void => {
+    seen = Buffer.concat([seen, piece]);
+    const length = Math.min(seen.length, preface.length);
+    const isAlike = seen.compare(preface, 0, length, 0, length) === 0;
+    if (isAlike && length < preface.length) return;
+    stopWaiting();
+    socket.off("data", onData);
+    socket.off("end", onEnd);
+    socket.off("close", stopWaiting);
+    socket.pause();
+    socket.unshift(seen);
+    tell(isAlike);
+    // HTTP/2 reads below the stream; resuming that would take its bytes away.
+    if (!isAlike) socket.resume();
+  };
+  socket.on("data", onData);
+  socket.on("end", onEnd);
+  socket.on("close", stopWaiting);
 }
 
 /** Sets what pages of allowed origins need, and answers their preflights; true if it answered. No cookie is ever looked at. */

@@ -14,12 +14,12 @@ import {
 } from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { EmbeddingService } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { ModelService } from "../../proto/gen/outrigger/chat/v1/model_service_pb.ts";
+import { healthService } from "../../proto/health.ts";
+import { reflectionService } from "../../proto/reflection.ts";
 import type { House } from "../call.ts";
 import { credentialOf, traceparentOf } from "./caller.ts";
 import type { Door, Exchange } from "./exchange.ts";
-import { healthService } from "./health.ts";
 import { pump } from "./pump.ts";
-import { reflectionService } from "./reflection.ts";
 import { StreamAnswer, UnaryAnswer } from "./rpc/answers.ts";
 import { chatService, embeddingService, modelService } from "./rpc/chatService.ts";
 import { envelopeHead } from "./rpc/envelope.ts";

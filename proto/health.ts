@@ -6,16 +6,25 @@ import {
   type Health,
   type HealthCheckResponse,
   HealthCheckResponse_ServingStatus as ServingStatus,
-} from "../../proto/gen/grpc/health/v1/health_pb.ts";
-import type { House } from "../call.ts";
+} from "./gen/grpc/health/v1/health_pb.ts";
 
-/** How often a watcher's status is looked at: later than this no client hears that the sidecar stops. */
+/** Who serves. */
+export interface Serving {
+  readonly clock: {
+    /** Calls `then` after a time; the function returned takes that back. */
+    after(delayMs: number, then: () => void): () => void;
+  };
+  /** Whether it is about to stop and takes nothing new. */
+  draining(): boolean;
+}
+
+/** How often a watcher's status is looked at: later than this no client hears that the server stops. */
 const watchEveryMs = 1_000;
 
 /**
  * Answers for the services of these names, and under the empty name for all of them together. A service that is not named is not found.
  */
-export function healthService(house: Pick<House, "clock" | "draining">, names: readonly string[]): ServiceImpl<typeof Health> {
+export function healthService(house: Serving, names: readonly string[]): ServiceImpl<typeof Health> {
   const known = new Set(["", ...names]);
 
   function serving(): ServingStatus {
@@ -42,7 +51,7 @@ export function healthService(house: Pick<House, "clock" | "draining">, names: r
         const status = known.has(service) ? serving() : ServingStatus.SERVICE_UNKNOWN;
         if (status !== last) yield answer(status);
         last = status;
-        // Having heard that the sidecar stops, a watcher has nothing more to learn, and must not be what it waits for.
+        // Having heard that the server stops, a watcher has nothing more to learn, and must not be what it waits for.
         if (status === ServingStatus.NOT_SERVING) return;
         await pause(house, watchEveryMs, signal);
       }
@@ -61,7 +70,7 @@ function unknown(service: string): ConnectError {
 }
 
 /** Waits, or until the signal is aborted. */
-function pause({ clock }: Pick<House, "clock">, delayMs: number, signal: AbortSignal): Promise<void> {
+function pause({ clock }: Serving, delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const cancel = clock.after(delayMs, done);
     function done(): void {

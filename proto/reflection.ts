@@ -5,12 +5,8 @@
 import { type DescFile, type DescService, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { GrpcCode } from "../../proto/fault.ts";
-import type {
-  ServerReflection,
-  ServerReflectionRequest,
-  ServerReflectionResponse,
-} from "../../proto/gen/grpc/reflection/v1/reflection_pb.ts";
+import { GrpcCode } from "./fault.ts";
+import type { ServerReflection, ServerReflectionRequest, ServerReflectionResponse } from "./gen/grpc/reflection/v1/reflection_pb.ts";
 
 type Answer = ServerReflectionResponse["messageResponse"];
 
