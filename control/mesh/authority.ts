@@ -59,7 +59,7 @@ export async function openAuthority(folder: PrivateFolder, nowMs: number): Promi
   const keys = await generateKeys();
   const made = await X509CertificateGenerator.createSelfSigned(
     {
-      name: [{ CN: ["Outrigger control"] }],
+      name: authorityName,
       keys,
       serialNumber: serialNumber(),
       ...span(nowMs, authorityMs),
@@ -95,7 +95,7 @@ function authorityOf({ certificate, key }: Made): Authority {
     return X509CertificateGenerator.create(
       {
         subject: [{ CN: [subject] }],
-        issuer: [{ CN: ["Outrigger control"] }],
+        issuer: authorityName,
         serialNumber: serialNumber(),
         ...span(nowMs, forMs),
         signingAlgorithm,
@@ -150,6 +150,8 @@ function authorityOf({ certificate, key }: Made): Authority {
 }
 
 const fileName = "authority.pem";
+/** What no certificate that it makes may be called: one with the name of its issuer counts as signed by itself. */
+const authorityName = [{ CN: ["Outrigger authority"] }];
 const cryptography = webcrypto as unknown as Crypto;
 const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256" } as const;
 const signingAlgorithm = { name: "ECDSA", hash: "SHA-256" } as const;
