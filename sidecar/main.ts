@@ -2,7 +2,6 @@
 import { hash, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import type { Transport } from "@connectrpc/connect";
 import { listResources } from "../proto/resources/kinds.ts";
 import type { Problem, Resources } from "../proto/resources.ts";
 import type { House } from "./call.ts";
@@ -18,7 +17,7 @@ import { responsesDoor } from "./doors/responses.ts";
 import { recall } from "./filters/recall.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
-import { type ControlAddress, certificatePem, dialControl, dialOver, endOf, fetchAuthority, joinControl } from "./io/control.ts";
+import { type ControlAddress, certificatePem, dialControl, endOf, fetchAuthority, joinControl } from "./io/control.ts";
 import { openIdentities } from "./io/credentials/identities.ts";
 import { gunzip, keyPem, makeOwnKey, makeSealKey, verifySignature } from "./io/keys.ts";
 import { type LineWriter, openLines } from "./io/lines.ts";
@@ -29,6 +28,7 @@ import { signer } from "./io/sign.ts";
 import { openStateFolder } from "./io/stateFolder.ts";
 import { openTelemetry } from "./io/telemetry.ts";
 import { openUpstream } from "./io/upstream.ts";
+import type { Dial } from "./mesh/link.ts";
 import { prepareRemote, type RemoteAddress, type RemoteParts } from "./mesh/remote.ts";
 import { meshSource } from "./mesh/source.ts";
 import { openTally } from "./mesh/tally.ts";
@@ -39,7 +39,9 @@ import { type PolicyStatus, watchPolicy } from "./policy/watch.ts";
 import { SealedTurns } from "./sealedTurns.ts";
 import type { MeshSettings, SidecarSettings } from "./settings.ts";
 
+export type { Dial, Link } from "./mesh/link.ts";
 export type { PolicySource } from "./policy/source.ts";
+export type { Offer } from "./policy/watch.ts";
 
 /** What a sidecar may be given beside its settings. */
 export interface SidecarParts {
@@ -117,11 +119,11 @@ async function ownRules(): Promise<(resources: Resources) => readonly Problem[]>
 }
 
 /** A control in this process, as a source of policy: by the same code, over what carries messages between the two. */
-export function controlBeside(transport: Transport): PolicySource {
+export function controlBeside(dial: Dial): PolicySource {
   return meshSource({
     prepare: async ({ version, capabilityLevel }) => ({
       identity: { instance: "beside", namespace: "default", account: "local", build: version, capabilityLevel },
-      dial: dialOver(transport),
+      dial,
       sha256: (data) => hash("sha256", data, "hex"),
       gunzip,
       verify: verifySignature,

@@ -67,11 +67,6 @@ export function dialControl(address: () => ControlAddress): Dial {
   };
 }
 
-/** Opens the stream over a transport of whatever kind, such as one inside this process. */
-export function dialOver(transport: Transport): Dial {
-  return (events) => openStream(transport, events, () => undefined);
-}
-
 /** Asks control for a certificate. Rejects with a `ConnectError` or with the network's error. */
 export async function joinControl(address: ControlAddress, request: MessageInitShape<typeof JoinRequestSchema>): Promise<JoinResponse> {
   const { transport, close } = http2Transport(address);

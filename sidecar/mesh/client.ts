@@ -339,6 +339,7 @@ export function openMesh(parts: MeshParts): MeshClient {
     const beganMs = clock.monotonicMs();
     if (!trial && announced.root === applied?.root) {
       on.pending = undefined;
+      forgetRefused();
       hold({ ...applied, ...announced }, on, beganMs);
       return;
     }
@@ -408,6 +409,13 @@ export function openMesh(parts: MeshParts): MeshClient {
     slots.keep(held, confirmedMs);
   }
 
+  /** Control wants what holds: what was refused meanwhile must not take hold any more, whatever it waits for. */
+  function forgetRefused(): void {
+    if (refused === undefined || applied === undefined) return;
+    refused = undefined;
+    parts.offer(offerOf(applied), () => undefined);
+  }
+
   function answer(on: Session, { root, revision }: Pick<Held, "root" | "revision">, trial: boolean, problems: readonly Problem[]): void {
     const told = problems.slice(0, problemsMax).map(problemMessage);
     if (trial) on.send({ case: "trialResult", value: { root, problems: told } });
@@ -426,6 +434,7 @@ export function openMesh(parts: MeshParts): MeshClient {
     on.sequence = sequence;
     if (root === applied?.root) {
       on.behind = 0;
+      forgetRefused();
       confirmedMs = clock.wallMs();
       if (confirmedMs - writtenConfirmedMs >= confirmMs) {
         writtenConfirmedMs = confirmedMs;

@@ -41,7 +41,8 @@ export function meshSource({ prepare, prompt, delivers }: MeshSourceParts): Poli
             ...means,
             clock,
             random,
-            note,
+            // That a control of the same process is there is no news.
+            note: prompt ? (level, message, facts) => (level === "warn" ? note(level, message, facts) : undefined) : note,
             trial: desk.trial,
             deliver: desk.deliver,
             health: desk.health,

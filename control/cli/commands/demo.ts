@@ -2,13 +2,13 @@
 import { writeFile } from "node:fs/promises";
 import { get } from "node:http";
 import { snapshotOf } from "../../../proto/snapshot.ts";
-import type { PolicySource } from "../../../sidecar/main.ts";
 import { providerRows } from "../../../sidecar/providers.ts";
 import { modelNames } from "../../demo/models.ts";
 import { type DemoProvider, startDemoProvider } from "../../demo/server.ts";
 import { sha256 } from "../../sha256.ts";
 import { callLines } from "../callLines.ts";
 import { demoPolicy, type KeyedProvider, type LocalProvider, type PolicyDocument, readDocuments, writeYaml } from "../demoPolicy.ts";
+import { controlOf } from "../oneProcess.ts";
 import { listening, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { Failure, type World } from "../world.ts";
@@ -56,12 +56,8 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
     });
     const resources = readDocuments(documents);
     const read = { resources, problems: [], root: snapshotOf(resources, sha256).root };
-    const source: PolicySource = {
-      subscribe(offer) {
-        offer(read);
-        return () => undefined; // What was found at the start holds to the end.
-      },
-    };
+    // What was found at the start holds to the end.
+    const source = await controlOf(world, read, { subscribe: () => () => undefined });
     const settings = {
       listen: { host: options.host, port: options.port },
       ops: { host: options.host, port: options.opsPort },

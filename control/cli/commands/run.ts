@@ -2,6 +2,7 @@
 import type { GivenSettings } from "../../../sidecar/settings.ts";
 import { openFiles } from "../../store/files.ts";
 import { callLines } from "../callLines.ts";
+import { controlOf } from "../oneProcess.ts";
 import { listening, refuseWrong, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { ExitCode, Failure, type World } from "../world.ts";
@@ -25,7 +26,7 @@ export async function run(world: World, terminal: Terminal, options: RunOptions)
   const first = await store.read();
   refuseWrong(first.problems);
   const log = options.logFormat === "text" ? callLines(terminal) : undefined;
-  const sidecar = await startWithPolicy(world, options.settings, store, log);
+  const sidecar = await startWithPolicy(world, options.settings, await controlOf(world, first, store), log);
   const host = options.settings.listen?.host ?? "127.0.0.1";
   const status = sidecar.status();
   const value = {
