@@ -267,7 +267,7 @@ export class ItemWriter {
   }
 
   #newId(kind: string): string {
-    return `${kind}_${this.#idEnd}${this.#places}`;
+    return `${kind}_${this.#idEnd}_${this.#places}`;
   }
 
   #begin(item: OpenItem): void {
