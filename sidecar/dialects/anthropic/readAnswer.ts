@@ -20,11 +20,13 @@ import {
   toolCallEvent,
   usageEvent,
 } from "../../../proto/chat.ts";
-import { Fault, FaultReason } from "../../../proto/fault.ts";
+import type { Fault } from "../../../proto/fault.ts";
 import { FinishReason } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
+import { asFault, incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
+import { BodyReader, joined } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { answerToolName, toolNames } from "../toolNames.ts";
 import { finishReasonOf } from "./finishReasons.ts";
@@ -34,7 +36,7 @@ import { UsageReader } from "./usage.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {
-  return input.streaming ? new StreamReader(input) : new BodyReader(input);
+  return input.streaming ? new StreamReader(input) : bodyReader(input);
 }
 
 /** What is known of an answer so far, whichever form it comes in. */
@@ -139,45 +141,14 @@ function extraEvent(json: string): ChatEvent {
 }
 
 /** Reads a whole answer. */
-class BodyReader implements AnswerReader {
-  failure: Fault | undefined;
-  readonly #input: AnswerInput;
-  #pieces: Uint8Array[] = [];
-  #length = 0;
-
-  constructor(input: AnswerInput) {
-    this.#input = input;
-  }
-
-  read(bytes: Uint8Array): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    this.#length += bytes.length;
-    this.#pieces.push(bytes);
-    if (this.#length > this.#input.answerBytesMax) {
-      this.#pieces = [];
-      this.failure = tooLarge(this.#input);
-    }
-    return none;
-  }
-
-  end(): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    const bytes = joined(this.#pieces, this.#length);
-    const events: ChatEvent[] = [];
-    try {
-      const rewritten = readBody(bytes, this.#input, events);
-      return [rewritten ? events : nativeBatch(events, { dialect: "anthropic", form: "body", bytes })];
-    } catch (caught) {
-      this.failure = asFault(caught);
-      return events.length === 0 ? none : [events];
-    }
-  }
+function bodyReader(input: AnswerInput): BodyReader {
+  return new BodyReader(input.answerBytesMax, (bytes, events) => (readBody(bytes, input, events) ? undefined : "anthropic"));
 }
 
 /** Reads a whole body into `events`. Returns whether they say something else than the bytes. */
 function readBody(bytes: Uint8Array, input: AnswerInput, events: ChatEvent[]): boolean {
   const text = lenient.decode(bytes);
-  const message = parse(text);
+  const message = parseObject(text);
   if (message.error !== undefined && message.error !== null) throw faultInAnswer(message.error);
   if (!Array.isArray(message.content)) throw invalid("no content");
   const reading = new Reading(input);
@@ -273,7 +244,7 @@ class StreamReader implements AnswerReader {
     }
     const block = this.#frames.read(bytes);
     const batch = this.#batch(block, false);
-    if (block.tooLong) this.failure ??= tooLarge(this.#input);
+    if (block.tooLong) this.failure ??= tooLarge(this.#input.answerBytesMax);
     return batch === undefined ? none : [batch];
   }
 
@@ -299,7 +270,7 @@ class StreamReader implements AnswerReader {
     for (const byte of bytes) {
       if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) continue;
       this.#decided = true;
-      if (byte === 0x7b) this.#body = new BodyReader(this.#input);
+      if (byte === 0x7b) this.#body = bodyReader(this.#input);
       return;
     }
   }
@@ -537,7 +508,7 @@ class StreamReader implements AnswerReader {
   /** Blocks that are passed on whole are held until their end, and so have a limit. */
   #grow(open: OpenBlock, piece: string): void {
     open.pieces += piece;
-    if (open.pieces.length > this.#input.answerBytesMax) throw tooLarge(this.#input);
+    if (open.pieces.length > this.#input.answerBytesMax) throw tooLarge(this.#input.answerBytesMax);
   }
 
   #stop(index: number, events: ChatEvent[]): void {
@@ -559,7 +530,7 @@ class StreamReader implements AnswerReader {
 /** A block that was streamed, whole again: its start with the input that came in pieces. */
 function withInput(block: OpenBlock): string {
   if (block.pieces === "" || !isJson(block.pieces)) return block.start;
-  const members = parse(block.start);
+  const members = parseObject(block.start);
   if (!Object.hasOwn(members, "input")) return block.start;
   const { start, end } = JsonPlace.root(block.start).member("input").span();
   return block.start.slice(0, start) + block.pieces + block.start.slice(end);
@@ -595,47 +566,6 @@ function indexOf(data: JsonObject): number {
 function textMember(object: JsonObject, key: string): string {
   const value = object[key];
   return typeof value === "string" ? value : "";
-}
-
-function parse(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid("no JSON");
-  }
-  if (!isObject(value)) throw invalid("no JSON object");
-  return value;
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const [only] = pieces;
-  if (only !== undefined && pieces.length === 1) return only;
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, offset);
-    offset += piece.length;
-  }
-  return bytes;
-}
-
-function invalid(what: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer could not be understood: ${what}.`);
-}
-
-function incomplete(message: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, message);
-}
-
-/** The fault that was thrown; what is none is a mistake of ours and goes on. */
-function asFault(caught: unknown): Fault {
-  if (caught instanceof Fault) return caught;
-  throw caught;
-}
-
-function tooLarge({ answerBytesMax }: AnswerInput): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer is larger than the limit of ${answerBytesMax} bytes.`);
 }
 
 const none: readonly Batch[] = Object.freeze([]);

@@ -2,8 +2,10 @@
  * What a frame of the runtime's streams says: an event with its kind, or that the stream failed. An exception comes inside an answer with
  * status 200 and is never an end.
  */
-import { Fault, FaultReason } from "../../../proto/fault.ts";
+
+import type { Fault } from "../../../proto/fault.ts";
 import type { EventFrame, EventStreamReader } from "../../framing/eventStream.ts";
+import { invalid, tooLarge } from "../answerFaults.ts";
 import { faultInStream } from "./readFault.ts";
 
 /** The kind of an event, such as `contentBlockDelta`. Throws the fault that a frame tells of. */
@@ -37,18 +39,8 @@ export function faultOfBytes({ broken }: EventStreamReader, answerBytesMax: numb
     case "form":
       return invalid("a frame that breaks its encoding");
     case "size":
-      return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer is larger than the limit of ${answerBytesMax} bytes.`);
+      return tooLarge(answerBytesMax);
   }
-}
-
-/** The fault that an answer cannot be understood. */
-export function invalid(what: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer could not be understood: ${what}.`);
-}
-
-/** The fault that an answer was cut off. */
-export function incomplete(message: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, message);
 }
 
 const lenient = new TextDecoder("utf-8");

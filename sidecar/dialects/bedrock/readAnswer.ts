@@ -21,16 +21,18 @@ import { FinishReason } from "../../../proto/gen/outrigger/chat/v1/conversation_
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { EventStreamReader } from "../../framing/eventStream.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
+import { asFault, incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
+import { BodyReader } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { answerToolName, strictNames, toolNames } from "../toolNames.ts";
 import { finishReasonOf } from "./finishReasons.ts";
-import { eventOf, faultOfBytes, incomplete, invalid, textOf } from "./frames.ts";
+import { eventOf, faultOfBytes, textOf } from "./frames.ts";
 import { faultInBody } from "./readFault.ts";
 import { readUsage } from "./usage.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {
-  return input.streaming ? new StreamReader(input) : new BodyReader(input);
+  return input.streaming ? new StreamReader(input) : bodyReader(input);
 }
 
 /** What is known of an answer so far, whichever form it comes in. */
@@ -117,42 +119,16 @@ function extraEvent(json: string): ChatEvent {
 }
 
 /** Reads a whole answer. */
-class BodyReader implements AnswerReader {
-  failure: Fault | undefined;
-  readonly #input: AnswerInput;
-  #pieces: Uint8Array[] = [];
-  #length = 0;
-
-  constructor(input: AnswerInput) {
-    this.#input = input;
-  }
-
-  read(bytes: Uint8Array): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    this.#length += bytes.length;
-    this.#pieces.push(bytes);
-    if (this.#length > this.#input.answerBytesMax) {
-      this.#pieces = [];
-      this.failure = tooLarge(this.#input);
-    }
-    return none;
-  }
-
-  end(): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    const events: ChatEvent[] = [];
-    try {
-      readBody(textOf(Buffer.concat(this.#pieces)), this.#input, events);
-    } catch (caught) {
-      this.failure = asFault(caught);
-    }
-    return events.length === 0 ? none : [events];
-  }
+function bodyReader(input: AnswerInput): BodyReader {
+  return new BodyReader(input.answerBytesMax, (bytes, events) => {
+    readBody(textOf(bytes), input, events);
+    return undefined;
+  });
 }
 
 /** Reads a whole body into `events`. */
 function readBody(text: string, input: AnswerInput, events: ChatEvent[]): void {
-  const answer = parse(text);
+  const answer = parseObject(text);
   const message = isObject(answer.output) ? answer.output.message : undefined;
   if (!isObject(message)) {
     if (answer.output === undefined && (typeof answer.message === "string" || typeof answer.Message === "string")) throw faultInBody(text);
@@ -277,7 +253,7 @@ class StreamReader implements AnswerReader {
   #decide(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#decided = true;
-    if (bytes[0] === 0x7b) this.#body = new BodyReader(this.#input);
+    if (bytes[0] === 0x7b) this.#body = bodyReader(this.#input);
   }
 
   #event(type: string, payload: Uint8Array, events: ChatEvent[]): void {
@@ -290,7 +266,7 @@ class StreamReader implements AnswerReader {
         break;
       case "contentBlockStop":
         this.#begin(events);
-        this.#stop(indexOf(parse(textOf(payload))), events);
+        this.#stop(indexOf(parseObject(textOf(payload))), events);
         break;
       case "messageStart":
         if (this.#begun) throw invalid("a second answer inside the first");
@@ -299,14 +275,14 @@ class StreamReader implements AnswerReader {
       case "messageStop": {
         this.#begin(events);
         for (const index of [...this.#open.keys()]) this.#stop(index, events);
-        const finish = this.#reading.finish(parse(textOf(payload)).stopReason);
+        const finish = this.#reading.finish(parseObject(textOf(payload)).stopReason);
         if (finish !== undefined) events.push(finish);
         this.#stopped = true;
         break;
       }
       case "metadata": {
         const text = textOf(payload);
-        const { usage } = parse(text);
+        const { usage } = parseObject(text);
         if (isObject(usage)) events.push(usageEvent(readUsage(usage, JsonPlace.root(text).member("usage").json())));
         break;
       }
@@ -326,7 +302,7 @@ class StreamReader implements AnswerReader {
   /** Only tools have a start: text and thinking begin with their first piece. */
   #start(text: string, events: ChatEvent[]): void {
     this.#begin(events);
-    const data = parse(text);
+    const data = parseObject(text);
     const index = indexOf(data);
     const start = isObject(data.start) ? data.start : {};
     if (this.#open.has(index)) throw invalid("two open blocks with one index");
@@ -350,7 +326,7 @@ class StreamReader implements AnswerReader {
 
   #delta(text: string, events: ChatEvent[]): void {
     this.#begin(events);
-    const data = parse(text);
+    const data = parseObject(text);
     const { delta } = data;
     if (!isObject(delta)) throw invalid("a piece without content");
     if (typeof delta.text === "string") {
@@ -378,7 +354,7 @@ class StreamReader implements AnswerReader {
       default:
         // Blocks that are passed on whole are held until their end, and so have a limit.
         open.pieces += piece;
-        if (open.pieces.length > this.#input.answerBytesMax) throw tooLarge(this.#input);
+        if (open.pieces.length > this.#input.answerBytesMax) throw tooLarge(this.#input.answerBytesMax);
     }
   }
 
@@ -404,7 +380,7 @@ class StreamReader implements AnswerReader {
 
 /** A block that was streamed, whole again: its start with the input that came in pieces. */
 function withInput({ start, pieces }: OpenBlock): string {
-  const members = parse(start);
+  const members = parseObject(start);
   if (!isObject(members.toolUse)) return start;
   let input: unknown = pieces === "" ? {} : pieces;
   try {
@@ -422,27 +398,6 @@ function indexOf(data: JsonObject): number {
 function textMember(object: JsonObject, key: string): string {
   const value = object[key];
   return typeof value === "string" ? value : "";
-}
-
-function parse(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid("no JSON");
-  }
-  if (!isObject(value)) throw invalid("no JSON object");
-  return value;
-}
-
-/** The fault that was thrown; what is none is a mistake of ours and goes on. */
-function asFault(caught: unknown): Fault {
-  if (caught instanceof Fault) return caught;
-  throw caught;
-}
-
-function tooLarge({ answerBytesMax }: AnswerInput): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer is larger than the limit of ${answerBytesMax} bytes.`);
 }
 
 const none: readonly Batch[] = Object.freeze([]);

@@ -17,10 +17,12 @@ import {
   toolCallEvent,
   usageEvent,
 } from "../../../proto/chat.ts";
-import { Fault, FaultReason } from "../../../proto/fault.ts";
+import type { Fault } from "../../../proto/fault.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
+import { asFault, incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
+import { BodyReader } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { strictNames, toolNames } from "../toolNames.ts";
 import { finishReasonOf } from "./finishReasons.ts";
@@ -30,7 +32,7 @@ import { readUsage } from "./usage.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {
-  return input.streaming ? new StreamReader(input) : new BodyReader(input);
+  return input.streaming ? new StreamReader(input) : bodyReader(input);
 }
 
 /** A tool call that is not at its end yet. */
@@ -142,42 +144,16 @@ class Reading {
 }
 
 /** Reads a whole answer. */
-class BodyReader implements AnswerReader {
-  failure: Fault | undefined;
-  readonly #input: AnswerInput;
-  #pieces: Uint8Array[] = [];
-  #length = 0;
-
-  constructor(input: AnswerInput) {
-    this.#input = input;
-  }
-
-  read(bytes: Uint8Array): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    this.#length += bytes.length;
-    this.#pieces.push(bytes);
-    if (this.#length > this.#input.answerBytesMax) {
-      this.#pieces = [];
-      this.failure = tooLarge(this.#input);
-    }
-    return none;
-  }
-
-  end(): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    const out: ChatEvent[] = [];
-    try {
-      readBody(lenient.decode(joined(this.#pieces, this.#length)), this.#input, out);
-    } catch (caught) {
-      this.failure = asFault(caught);
-    }
-    return out.length === 0 ? none : [out];
-  }
+function bodyReader(input: AnswerInput): BodyReader {
+  return new BodyReader(input.answerBytesMax, (bytes, events) => {
+    readBody(lenient.decode(bytes), input, events);
+    return undefined;
+  });
 }
 
 function readBody(text: string, input: AnswerInput, out: ChatEvent[]): void {
   if (text.trim() === "") throw incomplete("The provider's answer is empty.");
-  const answer = parse(text);
+  const answer = parseObject(text);
   const { message } = answer;
   refuseErrors(answer);
   if (!isObject(message)) throw invalid("no message");
@@ -239,7 +215,7 @@ class StreamReader implements AnswerReader {
     }
     const block = this.#frames.read(bytes);
     const batches = this.#batches(block, false);
-    if (block.tooLong) this.failure ??= tooLarge(this.#input);
+    if (block.tooLong) this.failure ??= tooLarge(this.#input.answerBytesMax);
     return batches;
   }
 
@@ -260,7 +236,7 @@ class StreamReader implements AnswerReader {
     const first = bytes.find((byte) => byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09);
     if (first === undefined) return;
     this.#decided = true;
-    if (first === 0x7b) this.#body = new BodyReader(this.#input);
+    if (first === 0x7b) this.#body = bodyReader(this.#input);
   }
 
   /** The events of all frames of one read. Of a failure, all that came before it. */
@@ -454,47 +430,6 @@ function isNothingYet(text: string): boolean {
 function textMember(object: JsonObject, key: string): string {
   const value = Object.hasOwn(object, key) ? object[key] : undefined;
   return typeof value === "string" ? value : "";
-}
-
-function parse(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid("no JSON");
-  }
-  if (!isObject(value)) throw invalid("no JSON object");
-  return value;
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const [only] = pieces;
-  if (only !== undefined && pieces.length === 1) return only;
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, offset);
-    offset += piece.length;
-  }
-  return bytes;
-}
-
-function invalid(what: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer could not be understood: ${what}.`);
-}
-
-function incomplete(message: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, message);
-}
-
-/** The fault that was thrown; what is none is a mistake of ours and goes on. */
-function asFault(caught: unknown): Fault {
-  if (caught instanceof Fault) return caught;
-  throw caught;
-}
-
-function tooLarge({ answerBytesMax }: AnswerInput): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer is larger than the limit of ${answerBytesMax} bytes.`);
 }
 
 const none: readonly Batch[] = Object.freeze([]);

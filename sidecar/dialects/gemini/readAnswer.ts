@@ -17,12 +17,13 @@ import {
   toolCallEvent,
   usageEvent,
 } from "../../../proto/chat.ts";
-import { Fault, FaultReason } from "../../../proto/fault.ts";
+import { Fault } from "../../../proto/fault.ts";
 import { FinishReason, type TokenLogprob, type Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { JsonArrayReader } from "../../framing/jsonArray.ts";
 import { type SseBlock, SseReader } from "../../framing/sse.ts";
+import { incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { toolNames } from "../toolNames.ts";
 import { finishReasonName, finishReasonOf } from "./finishReasons.ts";
@@ -207,7 +208,7 @@ class Reading {
 
   /** Takes in one response: the whole answer, or a chunk of it. */
   response(text: string, events: ChatEvent[]): void {
-    const response = parse(text);
+    const response = parseObject(text);
     if (response.error !== undefined && response.error !== null) throw faultInAnswer(response.error);
     const place = JsonPlace.root(text);
     if (!this.#begun) {
@@ -475,17 +476,6 @@ function textMember(object: JsonObject, key: string): string {
   return typeof value === "string" ? value : "";
 }
 
-function parse(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid("no JSON");
-  }
-  if (!isObject(value)) throw invalid("no JSON object");
-  return value;
-}
-
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);
@@ -493,18 +483,6 @@ function isJson(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-function invalid(what: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer could not be understood: ${what}.`);
-}
-
-function incomplete(message: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, message);
-}
-
-function tooLarge(bytesMax: number): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `The provider's answer is larger than the limit of ${bytesMax} bytes.`);
 }
 
 const none: readonly Batch[] = Object.freeze([]);

@@ -10,6 +10,7 @@ import { Fault, FaultReason } from "../../../proto/fault.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
+import { joined } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { AnswerEvents, placeOf } from "./answerEvents.ts";
 import { PlainDeltas } from "./plainDelta.ts";
@@ -196,18 +197,6 @@ function parseObject(text: string): JsonObject | undefined {
 function bytesOf(block: SseBlock, start: number, end: number, last: boolean): Uint8Array {
   const bytes = block.bytes.subarray(start, end);
   return last ? joined([bytes, blankLine], bytes.length + blankLine.length) : bytes;
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const [only] = pieces;
-  if (pieces.length === 1 && only !== undefined) return only;
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
 }
 
 function incomplete(provider: string): Fault {
