@@ -6,7 +6,7 @@ import { listResources } from "../proto/resources/kinds.ts";
 import type { Problem, Resources } from "../proto/resources.ts";
 import type { House } from "./call.ts";
 import { anthropicCountServer, anthropicServer } from "./dialects/anthropic/anthropic.ts";
-import { openAiEmbeddingServer, openAiServer } from "./dialects/openai/openai.ts";
+import { openAiEmbeddingServer, openAiServer, openAiTextServer } from "./dialects/openai/openai.ts";
 import { responsesServer } from "./dialects/responses/responses.ts";
 import { anthropicDoor } from "./doors/anthropic.ts";
 import { rpcDoor } from "./doors/connect.ts";
@@ -197,7 +197,11 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     refused: telemetry.refused,
     warn: (message, facts, error) => telemetry.log.warn({ ...facts, cause: error instanceof Error ? error.name : undefined }, message),
   };
-  const openAi = openAiDoor(house, { chat: openAiServer, embeddings: openAiEmbeddingServer }, settings.requestBytesMax);
+  const openAi = openAiDoor(
+    house,
+    { chat: openAiServer, texts: openAiTextServer, embeddings: openAiEmbeddingServer },
+    settings.requestBytesMax,
+  );
   const listener = createListener({
     doors: [
       // First, because both formats list models at one address, and only this one's callers say that they mean it.

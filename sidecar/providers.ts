@@ -70,6 +70,9 @@ const openAiModels: readonly Capability[] = [
   ...all(["stop"], "unsupported", "it takes no texts to stop at", "o4*"),
 ];
 
+/** Those of OpenAI's models that go on with texts, under their own names. */
+const openAiTextModels: readonly string[] = ["babbage-002", "davinci-002", "gpt-3.5-turbo-instruct*", "gpt-35-turbo-instruct*"];
+
 /** What is said of requests for vectors. */
 const noVectors = all(["embeddings"], "unsupported", "the API makes none");
 const textVectors = all(["embeddings.tokens"], "unsupported", "the API takes texts only");
@@ -77,7 +80,12 @@ const textVectors = all(["embeddings.tokens"], "unsupported", "the API takes tex
 const oneAnswer = all(["n"], "unsupported", "there is one answer to a call");
 
 /** Servers that hand a request to engines of their own, and take what these engines know beside the format. */
-const engine = { ...compatible, keyVariable: undefined, modelPatterns: [], openai: { topK: true, freeToolNames: true } } as const;
+const engine = {
+  ...compatible,
+  keyVariable: undefined,
+  modelPatterns: [],
+  openai: { topK: true, freeToolNames: true, textModels: ["*"] },
+} as const;
 
 /** Of servers that complete text. */
 const completionOnly = [
@@ -127,7 +135,7 @@ const azureOpenAi = {
   modelPatterns: [],
 } as const;
 /** Of the hosts that serve the format's own models. */
-const azureVectors = { thinking: "none", base64Vectors: true } as const;
+const azureVectors = { thinking: "none", base64Vectors: true, textModels: openAiTextModels } as const;
 
 /** The address of a provider: what policy gives, or the row's own in a region; empty if one of the two is wanting. */
 export function endpointOf(row: ProviderRow, given: string, region: string): string {
@@ -167,7 +175,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_completion_tokens",
     developerRole: true,
     streamUsage: true,
-    openai: { thinking: "none", base64Vectors: true },
+    openai: { thinking: "none", base64Vectors: true, textModels: openAiTextModels },
     capabilities: openAiModels,
     modelPatterns: ["gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*"],
   },
@@ -303,7 +311,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     ...compatible,
     endpoint: "",
     keyVariable: undefined,
-    openai: { thinking: "none", wholeTopP: false, jsonForm: "value" },
+    openai: { thinking: "none", wholeTopP: false, jsonForm: "value", textModels: ["*"] },
     capabilities: [
       ...oneAnswer,
       ...all(["logit_bias", "reasoning", "parallel_tool_calls"], "unsupported", "the server ignores it"),
@@ -323,7 +331,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     ...compatible,
     endpoint: "http://127.0.0.1:11434/v1",
     keyVariable: undefined,
-    openai: { thinking: "reasoning", toolChoice: "none", freeToolNames: true },
+    openai: { thinking: "reasoning", toolChoice: "none", freeToolNames: true, textModels: ["*"] },
     capabilities: [
       ...oneAnswer,
       ...textVectors,
@@ -404,7 +412,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     ...compatible,
     endpoint: "https://api.together.xyz/v1",
     keyVariable: "TOGETHER_API_KEY",
-    openai: { topK: true },
+    openai: { topK: true, textModels: ["*"] },
     capabilities: textVectors,
     modelPatterns: [],
   },

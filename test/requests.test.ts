@@ -23,6 +23,7 @@ const targets: readonly Target[] = [
     model: "some-model",
   },
   { name: "openai, mistral", spec: "openai: {row: mistral}", model: "mistral-large-latest" },
+  { name: "openai, a model of texts", spec: "openai: {}", model: "davinci-002" },
   { name: "responses", spec: "responses: {}", model: "gpt-5.2" },
   { name: "anthropic", spec: "anthropic: {}", model: "claude-opus-4-7" },
   { name: "anthropic, an older model", spec: "anthropic: {}", model: "claude-3-5-haiku-20241022" },

@@ -63,6 +63,8 @@ export interface ClientHalf {
   readonly dialect: string;
   /** How the thinking is treated that its models seal; left out where they seal none. */
   readonly seals?: Seals | undefined;
+  /** Whether a model goes on with texts as they stand (`ChatRequest.raw_prompt`); absent where none does. */
+  completes?(model: string): boolean;
   /** How vectors are made; absent where the provider makes none. */
   readonly embeddings?: EmbeddingHalf;
   /** How the tokens of a request are counted; absent where the provider cannot be asked. */

@@ -7,8 +7,9 @@
  * Formats: https://github.com/meta-llama/llama-models (`llama2`, `llama3`); ChatML as many other models have it; `plain` is no format at
  * all, for models that were trained on none.
  */
-import { type Message, type Part, Role } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import type { Report } from "./report.ts";
+import { type ChatRequest, type Message, type Part, Role } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import type { AnswerInput, ClientHalf, RequestInput } from "./dialect.ts";
+import { Report } from "./report.ts";
 
 /** How a model is told who speaks. */
 export type PromptFormat = "llama2" | "llama3" | "chatml" | "plain";
@@ -18,6 +19,43 @@ export interface PromptOptions {
   readonly format: PromptFormat;
   /** Whether the word that begins a text stands in the prompt; not where the server adds it, since twice is not the same. */
   readonly beginning: boolean;
+}
+
+/**
+ * A client half that is given texts to go on with only where its model does that. Any other model is asked by the text as a user's turn,
+ * which is told: it answers the text and does not go on with it.
+ */
+export function withTurns(client: ClientHalf): ClientHalf {
+  const isTurn = ({ request, model }: { readonly request: ChatRequest; readonly model: string }): boolean =>
+    request.rawPrompt === true && client.completes?.(model) !== true;
+  return Object.freeze({
+    ...client,
+    readAnswer: (input: AnswerInput) => client.readAnswer(isTurn(input) ? { ...input, request: asTurn(input.request) } : input),
+    writeRequest(input: RequestInput) {
+      if (!isTurn(input)) return client.writeRequest(input);
+      const report = new Report(input.model, input.dropUnsupported);
+      if (input.request.messages.length > 1) throw report.refusal("messages", " with several texts: it answers one conversation at a time");
+      report.changed(
+        "raw_prompt",
+        `The text was sent as a user's turn: the model ${input.model} answers texts and does not go on with them.`,
+      );
+      const written = client.writeRequest({ ...input, request: asTurn(input.request), native: undefined });
+      return { ...written, warnings: [...report.warnings, ...written.warnings] };
+    },
+  } satisfies ClientHalf);
+}
+
+function asTurn(request: ChatRequest): ChatRequest {
+  const { rawPrompt: _, ...turn } = request;
+  return turn;
+}
+
+/** The prompt of a request: its one text as it stands where that is asked for, otherwise its conversation. */
+export function promptOf(request: ChatRequest, options: PromptOptions, report: Report): string {
+  const [only, ...others] = request.messages;
+  if (request.rawPrompt !== true || only === undefined) return writePrompt(request.messages, options, report);
+  if (others.length > 0) throw report.refusal("messages", " with several texts: the API takes one at a time");
+  return only.parts.map((part, index) => textOf(part, `messages[0].parts[${index}]`, report)).join("");
 }
 
 /** Writes the prompt. Parts that are no text are refused or reported; an answer that the application began is left open at the end. */

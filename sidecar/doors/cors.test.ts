@@ -13,7 +13,7 @@ let port: number;
 
 beforeEach(async () => {
   house = new FakeHouse();
-  const door = openAiDoor(house, { chat: testDialect, embeddings: openAiEmbeddingServer }, 1000);
+  const door = openAiDoor(house, { chat: testDialect, texts: testDialect, embeddings: openAiEmbeddingServer }, 1000);
   listener = createListener({ doors: [door], turnAway: door.turnAway, corsOrigins: ["https://chat.example.com/"], house });
   port = await listener.listen("127.0.0.1", 0);
 });

@@ -13,6 +13,7 @@ export interface OpenAiDoor extends Door {
 }
 
 const completions = "/v1/chat/completions";
+const texts = "/v1/completions";
 const embeddings = "/v1/embeddings";
 const models = "/v1/models";
 const oneModel = "/v1/models/";
@@ -20,6 +21,8 @@ const oneModel = "/v1/models/";
 /** The server halves of the dialect that this door speaks, by what is asked. */
 export interface OpenAiHalves {
   readonly chat: ServerHalf;
+  /** Of the older form, in which a text is gone on with. */
+  readonly texts: ServerHalf;
   readonly embeddings: ServerHalf<EmbeddingRequest>;
 }
 
@@ -28,6 +31,7 @@ export function openAiDoor(house: House, halves: OpenAiHalves, requestBytesMax: 
   const format: PlainFormat = { name: "openai", half: halves.chat, requestBytesMax };
   const asked: ReadonlyMap<string, PlainFormat> = new Map([
     [completions, format],
+    [texts, { ...format, half: halves.texts }],
     [embeddings, { ...format, half: halves.embeddings }],
   ]);
   return {

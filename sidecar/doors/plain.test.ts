@@ -20,7 +20,11 @@ let port: number;
 
 beforeEach(async () => {
   house = new FakeHouse();
-  const openai = openAiDoor(house, { chat: { ...testDialect, dialect: "first" }, embeddings: openAiEmbeddingServer }, bytesMax);
+  const openai = openAiDoor(
+    house,
+    { chat: { ...testDialect, dialect: "first" }, texts: testDialect, embeddings: openAiEmbeddingServer },
+    bytesMax,
+  );
   const second: ServerHalf = { ...testDialect, writeFault: (fault) => `second ${fault.kind.name}` };
   const anthropic = anthropicDoor(house, { chat: second, count: second }, bytesMax);
   listener = createListener({
@@ -326,7 +330,7 @@ describe("models", () => {
 
 describe("where there is nothing", () => {
   test.each(both)("over %s an unknown path is refused, and what there is is named", async (_name, request) => {
-    for (const path of ["/", "/v1", "/v1/completions", "/v1/chat/completions/", "/V1/chat/completions", "/v1/v1/messages"]) {
+    for (const path of ["/", "/v1", "/v1/images", "/v1/chat/completions/", "/V1/chat/completions", "/v1/v1/messages"]) {
       const answer = await request(port, "POST", path, json, unary);
       expect(answer.status).toBe(404);
       expect(JSON.parse(answer.body)).toMatchObject({ fault: "PATH_NOT_FOUND" });
@@ -381,7 +385,7 @@ class HandAnswerOf extends HandAnswer {
 
 /** Ten megabytes of empty objects became half a gigabyte before any rule was looked at. */
 test("a body made of very many values is refused before anything is made of it", async () => {
-  const openai = openAiDoor(house, { chat: testDialect, embeddings: openAiEmbeddingServer }, 10_000_000);
+  const openai = openAiDoor(house, { chat: testDialect, texts: testDialect, embeddings: openAiEmbeddingServer }, 10_000_000);
   const large = createListener({ doors: [openai], turnAway: openai.turnAway, corsOrigins: [], house });
   try {
     const body = `{"model":"small","messages":[${"{},".repeat(400_000)}{}]}`;

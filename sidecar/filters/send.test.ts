@@ -55,6 +55,7 @@ function playedProvider(client: ClientHalf = plainDialect(), changes: Partial<Pr
   const wire: ProviderWire = {
     name: "somewhere",
     client,
+    textClient: client,
     origin: "https://provider.test",
     basePath: "/v1",
     headers: ["x-added", "by policy"],

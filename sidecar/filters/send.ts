@@ -20,6 +20,8 @@ export interface ProviderWire {
   /** Its name in policy. */
   readonly name: string;
   readonly client: ClientHalf;
+  /** The same for texts to be gone on with, which a model that only answers gets as a user's turn. */
+  readonly textClient: ClientHalf;
   /** Scheme, host and port. */
   readonly origin: string;
   /** The endpoint's own path, without a slash at its end; the dialect's path follows. */
@@ -88,10 +90,11 @@ function chatQuestion(wire: ProviderWire, { random }: SendParts, call: Call, req
   const { streaming, target } = call;
   const model = target?.model ?? request.model;
   const dropUnsupported = target?.dropUnsupported ?? false;
-  const counting = call.countOnly ? wire.client.tokenCount : undefined;
-  const reads = counting ?? wire.client;
+  const client = request.rawPrompt === true ? wire.textClient : wire.client;
+  const counting = call.countOnly ? client.tokenCount : undefined;
+  const reads = counting ?? client;
   const asked = {
-    written: withWarnings(call, wire.client.writeRequest({ request, native: call.native, model, streaming, dropUnsupported })),
+    written: withWarnings(call, client.writeRequest({ request, native: call.native, model, streaming, dropUnsupported })),
     read: () =>
       reads.readAnswer({
         request,

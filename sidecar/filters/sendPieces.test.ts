@@ -59,6 +59,7 @@ function played(inputsMax: number, changes: Partial<ProviderWire> = {}) {
   const wire: ProviderWire = {
     name: "somewhere",
     client,
+    textClient: client,
     origin: "https://provider.test",
     basePath: "",
     headers: [],

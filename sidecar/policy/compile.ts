@@ -37,6 +37,7 @@ import { huggingFaceClient } from "../dialects/huggingface/huggingface.ts";
 import { llamaClient } from "../dialects/llama/llama.ts";
 import { ollamaClient } from "../dialects/ollama/ollama.ts";
 import { type OpenAiOptions, openAiClient } from "../dialects/openai/openai.ts";
+import { withTurns } from "../dialects/rawPrompt.ts";
 import { responsesClient } from "../dialects/responses/responses.ts";
 import { failover } from "../filters/failover.ts";
 import { compileIdentify } from "../filters/identify.ts";
@@ -195,6 +196,7 @@ function compileProvider(provider: Provider, parts: CompileParts, problems: Prob
   return {
     name,
     client,
+    textClient: withTurns(client),
     origin: url.origin,
     basePath: url.pathname.replace(/\/+$/, ""),
     headers,
@@ -347,6 +349,7 @@ function openAiOptions(given: OpenAIDialect, row: ProviderRow): OpenAiOptions {
     ...(jsonForm === undefined ? {} : { jsonForm }),
     ...(freeToolNames === undefined ? {} : { freeToolNames }),
     ...(userAfterTool === undefined ? {} : { userAfterTool }),
+    ...(given.textModels.length === 0 ? {} : { textModels: given.textModels }),
     ...(base64Vectors === undefined ? {} : { base64Vectors }),
     ...(dimensionsField === "" ? {} : { dimensionsField: dimensionsField === "output_dimension" ? "output_dimension" : "dimensions" }),
   };

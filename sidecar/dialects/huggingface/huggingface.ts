@@ -15,6 +15,7 @@ export type { HuggingFaceOptions } from "./writeRequest.ts";
 export function huggingFaceClient(options: HuggingFaceOptions): ClientHalf {
   return Object.freeze({
     dialect: "huggingface",
+    completes: () => true,
     writeRequest: (input) => writeRequest(input, options),
     readAnswer,
     readFault,

@@ -4,7 +4,7 @@ import { type JsonValue, stringify } from "../../framing/json.ts";
 import { refuseChatOnly } from "../completionOnly.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { type Members, placeExtras, rawJson } from "../placeExtras.ts";
-import { type PromptOptions, writePrompt } from "../rawPrompt.ts";
+import { type PromptOptions, promptOf } from "../rawPrompt.ts";
 import { Report } from "../report.ts";
 
 /** What is particular to an endpoint that speaks this dialect. */
@@ -25,7 +25,7 @@ export function writeRequest(input: RequestInput, options: HuggingFaceOptions): 
   if ((request.presencePenalty ?? 0) !== 0) report.unsupported("presence_penalty");
   if (Object.keys(request.logitBias).length > 0) report.unsupported("logit_bias");
   const root: Members = {
-    inputs: writePrompt(request.messages, options.prompt, report),
+    inputs: promptOf(request, options.prompt, report),
     parameters: writeParameters(request, options, report),
     stream: options.modelInPath ? streaming : undefined,
   };

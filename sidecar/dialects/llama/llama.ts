@@ -17,6 +17,7 @@ export type { LlamaForm, LlamaOptions } from "./forms.ts";
 export function llamaClient(options: LlamaOptions): ClientHalf {
   return Object.freeze({
     dialect: "llama",
+    completes: () => true,
     writeRequest: (input) => writeRequest(input, options),
     readAnswer: (input) => readAnswer(input, options),
     readFault,

@@ -8,7 +8,7 @@ import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { errorIn } from "../plainError.ts";
 import { type AnswerEvents, notUnderstood, readBody, readFrames } from "../plainReader.ts";
 import { plainUsage, tokenCount } from "../plainUsage.ts";
-import { writePrompt } from "../rawPrompt.ts";
+import { promptOf } from "../rawPrompt.ts";
 import { Report } from "../report.ts";
 import { withoutPrompt } from "./echo.ts";
 import type { LlamaOptions } from "./forms.ts";
@@ -70,7 +70,7 @@ class CompletedEvents implements AnswerEvents {
     const generated = firstGenerated(value);
     if (generated !== undefined) {
       const { prompt: promptOptions } = this.#options;
-      const prompt = writePrompt(this.#input.request.messages, promptOptions, new Report(this.#input.model, true));
+      const prompt = promptOf(this.#input.request, promptOptions, new Report(this.#input.model, true));
       // The form says neither why it ended nor what it took: it is over, and the rest is not known.
       return {
         text: withoutPrompt(generated, prompt, promptOptions.format),

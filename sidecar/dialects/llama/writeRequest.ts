@@ -4,7 +4,7 @@ import { stringify } from "../../framing/json.ts";
 import { refuseChatOnly } from "../completionOnly.ts";
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { type Members, placeExtras } from "../placeExtras.ts";
-import { writePrompt } from "../rawPrompt.ts";
+import { promptOf } from "../rawPrompt.ts";
 import { Report } from "../report.ts";
 import type { LlamaForm, LlamaOptions } from "./forms.ts";
 
@@ -15,7 +15,7 @@ export function writeRequest(input: RequestInput, options: LlamaOptions): Writte
   refuseChatOnly(request, report);
   refuseUnknown(request, options.form, report);
   const streams = input.streaming && options.form === "completion";
-  const root = writeBody(request, options, writePrompt(request.messages, options.prompt, report), streams);
+  const root = writeBody(request, options, promptOf(request, options.prompt, report), streams);
   placeExtras(root, request.extras, "llama", report);
   return {
     path: options.path.replaceAll("{model}", () => encodeURIComponent(model)),

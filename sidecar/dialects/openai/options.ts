@@ -44,6 +44,8 @@ export interface OpenAiOptions {
   readonly seedField?: "seed" | "random_seed";
   /** The words of effort that are known; empty, if left out, for all. The nearest one is sent for another. */
   readonly reasoningEfforts?: readonly string[];
+  /** Models that go on with a text, at `/completions`: names in which `*` stands for anything; none if left out. */
+  readonly textModels?: readonly string[];
   /** The name of the parameter for the length of vectors; `dimensions` if left out. */
   readonly dimensionsField?: "dimensions" | "output_dimension";
   /** Whether vectors can be asked for as base64, which is a quarter of the bytes; no if left out. Both forms are always understood. */
