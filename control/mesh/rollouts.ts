@@ -10,10 +10,10 @@ import { add, judge, noCalls, type RolloutRules, stageSize, stages, type Tally }
 
 /** Roll-outs that are remembered, for people who ask what happened. */
 const rolloutsKept = 200;
-/** Sidecars of one capability level that try a change; the first answer of a level counts, so that one that is stuck holds up nothing. */
+/** Sidecars of one capability level that are asked to try a change, one after the other, until one has answered. */
 const triersPerLevel = 3;
-/** How long an answer to a trial is waited for. What nobody could try is watched all the more closely at the first stage. */
-const dryRunMs = 5_000;
+/** How long each may take to answer. What nobody could try is watched all the more closely at the first stage. */
+const trierMs = 2_000;
 
 /** How a change reaches the sidecars after the dry run. */
 export type RolloutMode = "at once" | "staged";
@@ -79,8 +79,10 @@ interface Running {
   /** All that it concerned when it began, in the order in which they get it. */
   readonly order: readonly Concerned[];
   readonly members: Map<string, Member>;
-  /** Those that try it, until they have answered. */
-  readonly triers: Map<string, { readonly level: number; problems: readonly PolicyProblem[] | undefined }>;
+  /** What became of trying it, by capability level: one sidecar at a time, since one may be lost by it. */
+  readonly trials: Map<number, { problems: readonly PolicyProblem[] | undefined; readonly waiting: string[] }>;
+  /** Who tries it, and since when. */
+  trying: { readonly key: string; readonly level: number; readonly sinceMs: number } | undefined;
   /** -1 while it is tried. */
   stage: number;
   stageBeganMs: number;
@@ -126,22 +128,21 @@ export class Rollouts {
       begunMs: nowMs,
       order,
       members: new Map(),
-      triers: new Map(),
+      trials: new Map(),
+      trying: undefined,
       stage: -1,
       stageBeganMs: nowMs,
       calls: noCalls,
       othersLost: new Map(),
     };
     this.#running = running;
-    const perLevel = new Map<number, number>();
     for (const { key, capabilityLevel, canTry } of order) {
-      const count = perLevel.get(capabilityLevel) ?? 0;
-      if (!canTry || count >= triersPerLevel) continue;
-      perLevel.set(capabilityLevel, count + 1);
-      running.triers.set(key, { level: capabilityLevel, problems: undefined });
+      if (!canTry) continue;
+      const trial = running.trials.get(capabilityLevel);
+      if (trial === undefined) running.trials.set(capabilityLevel, { problems: undefined, waiting: [key] });
+      else if (trial.waiting.length < triersPerLevel) trial.waiting.push(key);
     }
-    for (const key of running.triers.keys()) this.#world.try(key);
-    if (running.triers.size === 0) this.#tried(running);
+    this.#tryNext(running);
     return id;
   }
 
@@ -158,11 +159,12 @@ export class Rollouts {
   /** What a trial found. */
   tried(key: string, root: string, problems: readonly PolicyProblem[]): void {
     const running = this.#running;
-    const trier = running?.triers.get(key);
-    if (running === undefined || trier === undefined || running.stage >= 0) return;
-    if (running.order.find((one) => one.key === key)?.root !== root) return;
-    trier.problems = problems;
-    this.#tried(running);
+    if (running === undefined || running.stage >= 0) return;
+    const trier = running.order.find((one) => one.key === key);
+    const trial = trier === undefined || trier.root !== root ? undefined : running.trials.get(trier.capabilityLevel);
+    if (trial === undefined || trial.problems !== undefined) return;
+    trial.problems = problems;
+    if (running.trying?.level === trier?.capabilityLevel) this.#tryNext(running);
   }
 
   /** A sidecar enforces a root. */
@@ -193,8 +195,7 @@ export class Rollouts {
     const running = this.#running;
     if (running === undefined) return;
     const nowMs = this.#world.nowMs();
-    const trier = running.triers.get(key);
-    if (running.stage < 0 && trier !== undefined && trier.problems === undefined) {
+    if (running.stage < 0 && running.trying?.key === key) {
       this.#takeBack(`sidecar ${key} was lost while it tried it`);
       return;
     }
@@ -219,7 +220,7 @@ export class Rollouts {
     const running = this.#running;
     if (running === undefined) return;
     if (running.stage >= 0) this.#look();
-    else if (this.#world.nowMs() - running.begunMs >= dryRunMs) this.#beginStage(running, 0);
+    else if (running.trying !== undefined && this.#world.nowMs() - running.trying.sinceMs >= trierMs) this.#tryNext(running);
   }
 
   /** Ends the one that runs, as somebody asks. Returns undefined if it does not run. */
@@ -236,18 +237,23 @@ export class Rollouts {
     return [...running, ...this.#past].slice(0, limit);
   }
 
-  #tried(running: Running): void {
-    const answered = [...running.triers.values()].filter(({ problems }) => problems !== undefined);
-    const levels = new Set([...running.triers.values()].map(({ level }) => level));
-    const answeredLevels = new Set(answered.map(({ level }) => level));
-    if (answeredLevels.size < levels.size) return;
-    const refusals = answered.filter(({ problems }) => (problems?.length ?? 0) > 0);
+  /** Asks the next sidecar to try, or goes on once every level has answered or has nobody left to ask. */
+  #tryNext(running: Running): void {
+    for (const [level, trial] of running.trials) {
+      const key = trial.problems === undefined ? trial.waiting.shift() : undefined;
+      if (key === undefined) continue;
+      running.trying = { key, level, sinceMs: this.#world.nowMs() };
+      this.#world.try(key);
+      return;
+    }
+    running.trying = undefined;
     // In stages a refusal stops it. At once it goes on: a sidecar that refuses keeps what it has, and may take it when a file is in place.
-    const [first] = refusals;
-    if (running.mode === "staged" && first !== undefined) {
-      const [problem] = first.problems ?? [];
+    const refusal = [...running.trials].find(([, { problems }]) => (problems?.length ?? 0) > 0);
+    if (running.mode === "staged" && refusal !== undefined) {
+      const [level, { problems = [] }] = refusal;
+      const [problem] = problems;
       const what = problem === undefined ? "" : `: ${problem.kind} ${problem.name} ${problem.field}: ${problem.message}`;
-      this.#takeBack(`a sidecar of capability level ${first.level} could not enforce it${what}`);
+      this.#takeBack(`a sidecar of capability level ${level} could not enforce it${what}`);
       return;
     }
     this.#beginStage(running, 0);
