@@ -6,18 +6,18 @@
  * to be put right.
  */
 import { type Batch, endEvent, heartbeatEvent, nativeBatch } from "../../../proto/chat.ts";
-import { Fault, FaultReason } from "../../../proto/fault.ts";
+import type { Fault } from "../../../proto/fault.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import { isObject, type JsonObject } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
-import { joined } from "../bodyReader.ts";
+import type { BodyReader } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
+import { bytesOf, incomplete, invalid, none, parseObject, passedBody, tooLarge } from "../passedAnswer.ts";
 import { AnswerEvents, placeOf } from "./answerEvents.ts";
 import { PlainDeltas } from "./plainDelta.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {
-  return input.streaming ? new StreamReader(input) : new BodyReader(input, true);
+  return input.streaming ? new StreamReader(input) : readBody(input, true);
 }
 
 /** A stream of events in frames of server-sent events. */
@@ -42,7 +42,7 @@ class StreamReader implements AnswerReader {
     if (!this.#begun) {
       const first = bytes.find((byte) => byte > SPACE);
       // What begins like this is no field of an event: the status said yes and the body is a single object, often an error.
-      if (first === OPEN_BRACE) this.#body = new BodyReader(this.#input, false);
+      if (first === OPEN_BRACE) this.#body = readBody(this.#input, false);
       this.#begun = first !== undefined;
     }
     if (this.#body !== undefined) {
@@ -133,81 +133,14 @@ class StreamReader implements AnswerReader {
   }
 }
 
-/** A whole body. */
-class BodyReader implements AnswerReader {
-  failure: Fault | undefined;
-  readonly #input: AnswerInput;
-  /** Whether the bytes are what a unary caller of this dialect expects. */
-  readonly #native: boolean;
-  readonly #pieces: Uint8Array[] = [];
-  #length = 0;
-
-  constructor(input: AnswerInput, native: boolean) {
-    this.#input = input;
-    this.#native = native;
-  }
-
-  read(bytes: Uint8Array): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    this.#length += bytes.length;
-    if (this.#length > this.#input.answerBytesMax) {
-      this.#pieces.length = 0;
-      this.failure = tooLarge(this.#input);
-    } else this.#pieces.push(bytes);
-    return none;
-  }
-
-  end(): readonly Batch[] {
-    if (this.failure !== undefined) return none;
-    const bytes = joined(this.#pieces, this.#length);
-    const text = lenient.decode(bytes);
-    const wire = parseObject(text);
-    if (wire === undefined) {
-      this.failure = text.trim() === "" ? incomplete(this.#input.provider) : invalid(this.#input.provider);
-      return none;
-    }
-    const events = new AnswerEvents(this.#input);
-    const out: ChatEvent[] = [];
-    events.addWhole(wire, text, out);
-    this.failure = events.failure ?? (events.complete ? undefined : incomplete(this.#input.provider));
-    if (this.failure === undefined) out.push(endEvent());
-    if (out.length === 0) return none;
-    const passing = this.#native && this.failure === undefined && !events.repaired;
-    return [passing ? nativeBatch(out, { dialect: "responses", form: "body", bytes }) : out];
-  }
+/** Reads a whole body. `isPassed`: whether its bytes are what a unary caller of this dialect expects. */
+function readBody(input: AnswerInput, isPassed: boolean): BodyReader {
+  return passedBody(input, isPassed ? "responses" : undefined, (wire, json, out) => {
+    const events = new AnswerEvents(input);
+    events.addWhole(wire, json, out);
+    return events;
+  });
 }
 
-const none: readonly Batch[] = [];
 const SPACE = 0x20;
 const OPEN_BRACE = 0x7b;
-const lenient = new TextDecoder("utf-8");
-const blankLine = Uint8Array.of(0x0a, 0x0a);
-
-/** An object, or undefined for text that is none. */
-function parseObject(text: string): JsonObject | undefined {
-  try {
-    const value = JSON.parse(text) as unknown;
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Whole frames. The last one of a stream may lack its blank line, without which what the door writes next would be a part of it. */
-function bytesOf(block: SseBlock, start: number, end: number, last: boolean): Uint8Array {
-  const bytes = block.bytes.subarray(start, end);
-  return last ? joined([bytes, blankLine], bytes.length + blankLine.length) : bytes;
-}
-
-function incomplete(provider: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INCOMPLETE, "The provider's answer ended before it was complete.", { facts: { provider } });
-}
-
-function invalid(provider: string): Fault {
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, "The provider's answer could not be understood.", { facts: { provider } });
-}
-
-function tooLarge({ provider, answerBytesMax, streaming }: AnswerInput): Fault {
-  const what = streaming ? "An event of the provider's answer" : "The provider's answer";
-  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, `${what} is larger than ${answerBytesMax} bytes.`, { facts: { provider } });
-}
