@@ -82,9 +82,16 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   const metrics = makeMetrics(version);
   let draining = false;
 
-  const { mesh, meshService, sidecarService, authority } = await createMesh({
+  const {
+    mesh,
+    meshService,
+    sidecarService,
+    authority,
+    close: closeMesh,
+  } = await createMesh({
     store,
     dataFolder: settings.dataFolder,
+    secretsFolder: settings.secretsFolder ?? join(settings.dataFolder, "secrets"),
     clock,
     randomBytes: parts.randomBytes,
     registry: metrics.registry,
@@ -144,12 +151,13 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   let stopping: Promise<void> | undefined;
   function stop(graceMs: number): Promise<void> {
     draining = true;
-    if (graceMs > 0) mesh.sendAway("this control stops");
-    else mesh.close();
+    // With time left to arrive elsewhere before what has not left is cut.
+    if (graceMs > 0) mesh.sendAway("this control stops", graceMs * 0.8);
+    else closeMesh();
     const closed = listener.close(graceMs);
     stopping ??= (async () => {
       await closed;
-      mesh.close();
+      closeMesh();
       await ops.close();
       unwatch();
       await store.close();

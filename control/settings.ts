@@ -20,6 +20,8 @@ const schema = z.strictObject({
   ops: address.nullable().default({ host: "127.0.0.1", port: 7413 }),
   /** The folder with keys, authority and tokens, which only its owner can read. */
   dataFolder: z.string().min(1),
+  /** The folder with the secrets that control delivers, a folder for each namespace; null for `secrets` in the data folder. */
+  secretsFolder: z.string().min(1).nullable().default(null),
   /** Where policy is kept; null for an SQLite file in the data folder. */
   store: z
     .discriminatedUnion("in", [

@@ -19,6 +19,11 @@ export function addControlWords(program: Command, world: World, terminal: () => 
     .addOption(new Option("--tls-cert <file>", "a certificate in PEM").env("OUTRIGGER_CONTROL_TLS_CERT"))
     .addOption(new Option("--tls-key <file>", "the certificate's key in PEM").env("OUTRIGGER_CONTROL_TLS_KEY"))
     .addOption(
+      new Option("--secrets <folder>", "secrets that control delivers: a folder for each namespace, a file for each secret").env(
+        "OUTRIGGER_CONTROL_SECRETS",
+      ),
+    )
+    .addOption(
       new Option("--tls-host <host...>", "names and addresses of control for a certificate of its own authority; then there is TLS").env(
         "OUTRIGGER_CONTROL_TLS_HOST",
       ),
@@ -76,6 +81,7 @@ export function addControlWords(program: Command, world: World, terminal: () => 
             ops: options.ops ? { host: options.opsHost, port: options.opsPort } : null,
             socketPath: options.socket ?? null,
             tls: tlsOf(options.tlsCert, options.tlsKey),
+            secretsFolder: options.secrets ?? null,
             plaintext: options.plaintext,
             ...(tlsHosts === undefined ? {} : { tlsHosts: [...tlsHosts] }),
             rollout: options.rollout === "staged" ? "staged" : "at once",

@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import type { PolicyStore } from "../store/store.ts";
 import { type ApiServer, askApiServer } from "./apiServer.ts";
 import { type Authority, openAuthority } from "./authority.ts";
+import { openDelivery } from "./delivery.ts";
 import { identifyBy } from "./identity.ts";
 import { openJoining } from "./joining.ts";
 import { type Mesh, type MeshParts, type MeshPeer, openMesh } from "./mesh.ts";
@@ -17,11 +18,12 @@ import { createMeshService, createSidecarService } from "./services.ts";
 import { openSigner } from "./signing.ts";
 
 /** What the mesh is built with. */
-export interface CreateMeshParts
-  extends Pick<MeshParts, "log" | "server" | "rollout" | "rolloutRules" | "admission" | "acceptRollback" | "secretsOf"> {
+export interface CreateMeshParts extends Pick<MeshParts, "log" | "server" | "rollout" | "rolloutRules" | "admission" | "acceptRollback"> {
   readonly store: PolicyStore;
   /** Where keys, authority and join tokens are kept. */
   readonly dataFolder: string;
+  /** The folder with the secrets that control delivers. */
+  readonly secretsFolder: string;
   readonly clock: Clock;
   /** That many unguessable bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
@@ -39,6 +41,8 @@ export interface CreatedMesh {
   readonly mesh: Mesh;
   readonly meshService: ServiceImpl<typeof MeshService>;
   readonly sidecarService: ServiceImpl<typeof SidecarService>;
+  /** Ends all streams, and looks at no file any more. */
+  close(): void;
   /** Vouches for control's own address, and for sidecars that have joined. */
   readonly authority: Authority;
 }
@@ -54,6 +58,7 @@ export async function createMesh(parts: CreateMeshParts): Promise<CreatedMesh> {
   const serviceAccounts = cluster === null ? undefined : readServiceAccounts({ ask: askApiServer(cluster), issuer: cluster.issuer, clock });
   const newId = (): string => Buffer.from(randomBytes(8)).toString("hex");
   const random = { next: () => Buffer.from(randomBytes(4)).readUInt32BE() / 2 ** 32, id: newId };
+  const delivery = openDelivery({ folder: parts.secretsFolder, clock, log: parts.log });
   const mesh = await openMesh({
     ...parts,
     store,
@@ -62,7 +67,13 @@ export async function createMesh(parts: CreateMeshParts): Promise<CreatedMesh> {
     random,
     identify: identifyBy({ authority, joining, clock, serviceAccounts }),
     metrics: countMesh(registry),
+    secretsOf: delivery.secretsOf,
   });
+  const unwatch = delivery.watch(mesh.deliverAgain);
+  const close = (): void => {
+    unwatch();
+    mesh.close();
+  };
   const serviceParts = { mesh, joining, clock, newId: () => Buffer.from(randomBytes(16)).toString("hex"), peerOf, callerOf };
-  return { mesh, meshService: createMeshService(serviceParts), sidecarService: createSidecarService(serviceParts), authority };
+  return { mesh, meshService: createMeshService(serviceParts), sidecarService: createSidecarService(serviceParts), authority, close };
 }

@@ -344,7 +344,7 @@ describe("leaving", () => {
     await world.apply(policyFor({ chat: 1 }));
     const sidecars = Array.from({ length: 40 }, (_, at) => new LightSidecar(`s${at}`));
     for (const sidecar of sidecars) await world.connect(sidecar);
-    world.mesh.sendAway("this control stops");
+    world.mesh.sendAway("this control stops", 8_000);
     await world.settle();
     expect(sidecars.every(({ goaway }) => goaway?.reason === "this control stops")).toBe(true);
     await expect(world.connect(new LightSidecar("late"))).rejects.toMatchObject({ code: Code.Unavailable });

@@ -125,8 +125,10 @@ export interface Mesh {
   rollouts(limit: number): readonly RolloutFacts[];
   /** Gives a roll-out to everybody or takes it back; undefined if it does not run. */
   decide(id: string, promote: boolean, by: string): RolloutFacts | undefined;
+  /** Sends the secrets that control delivers again, to all whose policy refers to one. */
+  deliverAgain(): void;
   /** Asks all sidecars to leave within a time, each at a moment of its own, and lets in no more. */
-  sendAway(reason: string): number;
+  sendAway(reason: string, withinMs: number): void;
   /** Ends all streams and follows the store no longer. */
   close(): void;
 }
@@ -615,12 +617,16 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     },
     rollouts: (limit) => rollouts.list(limit),
     decide: (id, promote, by) => rollouts.decide(id, promote, by),
-    sendAway(reason) {
+    deliverAgain() {
+      // The same policy in new targets: what is sealed belongs to a target.
+      stable = stable.asOf(stable.revision);
+      retarget([...sessions.values()]);
+    },
+    sendAway(reason, withinMs) {
       leaving = true;
       // 500 a second is what those that they go to take in beside their own.
-      const spreadMs = Math.ceil((sessions.size / 500) * 1000);
+      const spreadMs = Math.min(Math.ceil((sessions.size / 500) * 1000), withinMs);
       for (const session of sessions.values()) session.sendAway(spreadMs, reason);
-      return spreadMs;
     },
     close() {
       closed = true;

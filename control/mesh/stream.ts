@@ -277,11 +277,12 @@ export class MeshStream {
 
   #offer(nowMs: number): SubscribeResponse | undefined {
     const target = this.#target;
-    if (target === undefined || target === this.#settled || this.#refusal?.root === target.snapshot.root) return undefined;
+    if (target === undefined || target === this.#settled) return undefined;
     if (target.secrets !== undefined && this.#unsealed?.secrets !== target.secrets && this.#sealKey.length > 0) {
       this.#unsealed = target;
       return response({ case: "secrets", value: target.secrets(this.#sealKey) });
     }
+    if (this.#refusal?.root === target.snapshot.root) return undefined;
     // The same content again, with a later revision: what the sidecar enforces is what it should, and a heartbeat says so.
     if (this.#settled?.snapshot === target.snapshot && this.#applied.root === target.snapshot.root) {
       this.#settled = target;

@@ -25,6 +25,7 @@ export interface WorldOptions {
   readonly clock?: ManualClock;
   readonly signer?: MeshParts["signer"];
   readonly identify?: MeshParts["identify"];
+  readonly secretsOf?: MeshParts["secretsOf"];
 }
 
 /** Whom a sidecar is taken for in a world that believes everybody. */
@@ -74,6 +75,7 @@ export class MeshWorld {
       server: "test",
       rollout: options.rollout ?? "at once",
       acceptRollback: options.acceptRollback ?? false,
+      ...(options.secretsOf === undefined ? {} : { secretsOf: options.secretsOf }),
       ...(options.rolloutRules === undefined ? {} : { rolloutRules: options.rolloutRules }),
       ...(options.admission === undefined ? {} : { admission: options.admission }),
     });
