@@ -5,7 +5,7 @@
  * transaction that begins by taking the write lock, which is what makes compare-and-swap hold between several handles and processes;
  * it is on the disk when it is reported, because `synchronous` is FULL (https://www.sqlite.org/pragma.html#pragma_synchronous).
  */
-import { chmodSync } from "node:fs";
+import { chmodSync, closeSync, openSync } from "node:fs";
 import type { DatabaseSync, SQLInputValue } from "node:sqlite";
 import { isKindName, type KindName } from "../../proto/resources/kinds.ts";
 import type { Clock } from "../clock.ts";
@@ -52,12 +52,14 @@ export interface SqliteOptions {
 export async function openSqlite(path: string, { clock, keep = revisionsKept }: SqliteOptions): Promise<SqliteStore> {
   // Loaded here, because not everybody who loads this file wants a database, and some versions of Node warn of it.
   const { DatabaseSync: Database } = await import("node:sqlite");
+  // Policy names hosts, accounts and hashes of keys: nobody else on the machine needs to read it. SQLite gives the files beside it the
+  // rights that this one has, so it must have them from the beginning.
+  closeSync(openSync(path, "a", 0o600));
+  chmodSync(path, 0o600);
   const database = new Database(path, { timeout: busyMs });
   try {
     database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
     prepareForm(database);
-    // Policy names hosts, accounts and hashes of keys: nobody else on the machine needs to read it.
-    if (path !== ":memory:") chmodSync(path, 0o600);
   } catch (error) {
     database.close();
     throw error;
