@@ -230,6 +230,8 @@ function sniff(socket: Socket, clock: Pick<Clock, "after">, tell: (isHttp2: bool
     socket.off("close", stopWaiting);
     socket.pause();
     socket.unshift(seen);
+    // A caller of HTTP/2 that closes its half has left; HTTP/1.1 sees to that itself.
+    if (isAlike) socket.allowHalfOpen = false;
     tell(isAlike);
     // HTTP/2 reads below the stream; resuming that would take its bytes away.
     if (!isAlike) socket.resume();

@@ -49,7 +49,7 @@ export async function status(world: World, terminal: Terminal, options: StatusOp
   const sum =
     total === 0
       ? "No sidecar has come yet. `outrigger sidecar` starts one, and `outrigger join-token create` lets it in."
-      : `${current} of ${total} ${total === 1 ? "sidecar enforces" : "sidecars enforce"} what they should. The newest revision is ${revision}.`;
+      : `${current} of ${total} ${total === 1 ? "sidecar enforces what it should" : "sidecars enforce what they should"}. The newest revision is ${revision}.`;
   lines.push(...(lines.length === 0 ? [] : [""]), terminal.style(current < total ? "yellow" : "green", sum));
   const value = {
     revision: Number(revision),
