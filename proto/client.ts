@@ -13,6 +13,7 @@ import { type CallOptions, Code, ConnectError, createClient, type Transport } fr
 import { BadRequestSchema, ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.ts";
 import { ChatCompletionService } from "./gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { type ChatRequestSchema, type MessageSchema, Role } from "./gen/outrigger/chat/v1/conversation_pb.ts";
+import { type EmbeddingRequestSchema, type EmbeddingResponse, EmbeddingService } from "./gen/outrigger/chat/v1/embedding_service_pb.ts";
 import type { ChatEvent, ChatResponse, Decision } from "./gen/outrigger/chat/v1/events_pb.ts";
 import { type Model, ModelService } from "./gen/outrigger/chat/v1/model_service_pb.ts";
 
@@ -20,6 +21,9 @@ export { collect, textOf } from "./chat.ts";
 
 /** What an application asks; what is left out has its default. */
 export type ChatInit = MessageInitShape<typeof ChatRequestSchema>;
+
+/** What an application wants vectors of; what is left out has its default. */
+export type EmbeddingInit = MessageInitShape<typeof EmbeddingRequestSchema>;
 
 /** One turn of a conversation. */
 export type MessageInit = MessageInitShape<typeof MessageSchema>;
@@ -37,6 +41,8 @@ export interface ChatClient {
   streamBatches(request: ChatInit, options?: CallOptions): AsyncIterable<readonly ChatEvent[]>;
   /** Decides everything and sends nothing: what each filter would do with this request. */
   explain(request: ChatInit, options?: CallOptions): Promise<readonly Decision[]>;
+  /** Makes one vector of each input, in their order. Throws a `ConnectError`; there is never a part of an answer. */
+  embed(request: EmbeddingInit, options?: CallOptions): Promise<EmbeddingResponse>;
   /** The models that the caller may use, by name. */
   models(options?: CallOptions): Promise<readonly Model[]>;
 }
@@ -44,6 +50,7 @@ export interface ChatClient {
 /** Makes a client. The transport decides the wire: Connect, gRPC or gRPC-Web. */
 export function createChatClient(transport: Transport): ChatClient {
   const chats = createClient(ChatCompletionService, transport);
+  const vectors = createClient(EmbeddingService, transport);
   const models = createClient(ModelService, transport);
 
   async function whole(chat: ChatInit, validateOnly: boolean, options: CallOptions | undefined): Promise<ChatResponse> {
@@ -82,6 +89,12 @@ export function createChatClient(transport: Transport): ChatClient {
     async explain(request, options) {
       const { decisions } = await whole(request, true, options);
       return decisions;
+    },
+
+    async embed(embedding, options) {
+      const answer = await vectors.createEmbeddings({ embedding }, options);
+      if (answer.embedding === undefined) throw cutShort();
+      return answer.embedding;
     },
 
     async models(options) {

@@ -1,6 +1,9 @@
 /** Texts that a model goes on with, by the older form of OpenAI's API, through the whole house and by the official package. */
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import OpenAI from "openai";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { collect, createChatClient, user } from "../proto/client.ts";
+import { differences, type Outcome } from "./kit/expected.ts";
 import { cutAtRandom, cutEverywhere, seededRandom } from "./kit/random.ts";
 import { readRecordings, recordingsAbsent, recordingsFolder } from "./kit/recordings.ts";
 import { type Replay, replayHeaders, startReplay } from "./kit/replay.ts";
@@ -172,6 +175,14 @@ test.each<[string, object, string]>([
   await expect(sdk().completions.create({ model: "text", ...body } as never)).rejects.toMatchObject({ status: 400, param });
 });
 
+/** The same text by gRPC, marked as one. */
+async function askTyped(streaming: boolean): Promise<Outcome> {
+  const client = createChatClient(createGrpcTransport({ baseUrl: house.origin }));
+  const request = { model: "text", rawPrompt: true, messages: [user("x")] };
+  if (!streaming) return { response: await client.chat(request), complete: true, fault: undefined };
+  return { ...(await collect(client.streamBatches(request))), fault: undefined };
+}
+
 const recordings = readRecordings(["openai", "vllm"], ["openai.completions"]);
 
 if (recordingsFolder() === undefined) {
@@ -188,6 +199,8 @@ if (recordingsFolder() === undefined) {
       for (const pieces of ways) {
         replay.answerWith({ headers: replayHeaders(recording.headers, recording.stream), pieces });
         const body = { ...given, model: "text", prompt: "x", ...(recording.stream && { stream_options: { include_usage: true } }) };
+        const meant = differences(recording.expect, await askTyped(recording.stream));
+        expect(meant).toEqual([]);
         const answer = await sdk().completions.create(body as OpenAI.CompletionCreateParams);
         const chunks = Symbol.asyncIterator in answer ? await Array.fromAsync(answer) : [answer];
         const told = chunks.map((chunk) => chunk.usage).findLast((counts) => counts !== null && counts !== undefined);

@@ -142,5 +142,6 @@ describe("messages.countTokens", () => {
     const metrics = await (await fetch(`${house.opsOrigin}/metrics`)).text();
     expect(metrics).toContain('outrigger_requests_total{door="anthropic",route="ant-route"');
     expect(metrics).not.toContain("4242");
+    expect(house.log()).toMatch(/"asked":"count"/);
   });
 });

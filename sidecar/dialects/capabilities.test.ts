@@ -1,10 +1,12 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Fault, FaultReason } from "../../proto/fault.ts";
 import { type ChatRequest, ToolMode } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { EmbeddingRequestSchema } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { chatRequest } from "../../test/kit/call.ts";
 import { type Capability, capabilityTable, withCapabilities } from "./capabilities.ts";
-import type { AnswerInput, ClientHalf, RequestInput, WrittenRequest } from "./dialect.ts";
+import type { AnswerInput, ClientHalf, EmbeddingRequestInput, RequestInput, WrittenRequest } from "./dialect.ts";
 
 const unsupported = (parameter: string, models?: string): Capability => ({
   parameter,
@@ -227,6 +229,69 @@ test("an answer is read as an answer to what was sent", () => {
   capable.readAnswer({ ...rest, request, model: "m" });
   capable.readAnswer({ ...rest, request, model: "other" });
   expect(asked.map((input) => input.request)).toEqual([chatRequest({ seed: 1n }), request]);
+});
+
+describe("of vectors", () => {
+  /** What reaches the dialect of a request for vectors, and what is reported. */
+  function embedded(
+    init: MessageInitShape<typeof EmbeddingRequestSchema>,
+    rows: readonly Capability[],
+    strictMembers = false,
+    drop = false,
+  ) {
+    let seen: EmbeddingRequestInput | undefined;
+    const half = {
+      inputsMax: () => 7,
+      writeRequest(input: EmbeddingRequestInput) {
+        seen = input;
+        return { path: "/", headers: [], body: "", warnings: [] };
+      },
+    };
+    const client = { dialect: "openai", embeddings: half } as unknown as ClientHalf;
+    // One row that refuses something, so that there is anything to look at.
+    const capable = withCapabilities(client, { capabilities: [...rows, unsupportedFor("x*")], strictMembers }).embeddings;
+    const request = create(EmbeddingRequestSchema, { model: "m", inputs: [{ content: { case: "text", value: "a" } }], ...init });
+    const written = capable?.writeRequest({ request, model: "m", dropUnsupported: drop });
+    expect(capable?.inputsMax("m")).toBe(7);
+    return { request, seen: seen?.request, fields: written?.warnings.map(({ field }) => field) };
+  }
+
+  test("nothing is changed where nothing is lacking, nor for what was not asked", () => {
+    const rows = ["embeddings.dimensions", "embeddings.tokens", "embeddings.user"].map((parameter) => unsupported(parameter));
+    const { request, seen, fields } = embedded({}, rows);
+    expect(seen).toBe(request);
+    expect(fields).toEqual([]);
+    expect(embedded({ dimensions: 5, user: "u", extras: [extra("truncate")] }, []).seen).toMatchObject({ dimensions: 5, user: "u" });
+  });
+
+  test("what a row says is not there is refused by name, or left out and reported", () => {
+    const rows = [unsupported("embeddings.dimensions"), unsupported("embeddings.truncate")];
+    expect(refusalOf(() => embedded({ dimensions: 5 }, rows))).toMatchObject({ field: "dimensions" });
+    expect(refusalOf(() => embedded({ extras: [extra("truncate")] }, rows))).toMatchObject({ field: "truncate" });
+    const { seen, fields } = embedded({ dimensions: 5, extras: [extra("truncate"), extra("kept")] }, rows, false, true);
+    expect(seen?.dimensions).toBeUndefined();
+    expect(seen?.extras.map(({ path }) => path)).toEqual(["kept"]);
+    expect(fields).toEqual(["dimensions", "truncate"]);
+  });
+
+  test("a user's name is a hint, so that it is left out at once", () => {
+    const { seen, fields } = embedded({ user: "u" }, [unsupported("embeddings.user")]);
+    expect(seen?.user).toBe("");
+    expect(fields).toEqual(["user"]);
+  });
+
+  test("without which there is nothing to ask is never left out", () => {
+    const tokens = { inputs: [{ content: { case: "tokens" as const, value: { ids: [1] } } }] };
+    expect(refusalOf(() => embedded(tokens, [unsupported("embeddings.tokens")], false, true))).toMatchObject({ field: "inputs.tokens" });
+    expect(refusalOf(() => embedded({}, [unsupported("embeddings")], false, true))).toMatchObject({ field: "embeddings" });
+  });
+
+  test("a server that refuses members it does not know is sent those alone that a row maps", () => {
+    const rows: Capability[] = [{ parameter: "embeddings.output_dtype", support: "mapped", how: "" }];
+    expect(embedded({ extras: [extra("output_dtype")] }, rows, true).seen?.extras).toHaveLength(1);
+    expect(refusalOf(() => embedded({ extras: [extra("other")] }, rows, true))).toMatchObject({ field: "other" });
+    expect(embedded({ extras: [extra("other", "else")] }, rows, true).seen?.extras).toHaveLength(1);
+  });
 });
 
 /** That a model takes no texts to stop at. */

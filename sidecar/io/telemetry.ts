@@ -283,6 +283,12 @@ const finishNames: ReadonlyMap<number, string> = new Map(
 );
 
 /** The log line of a call: metadata only. */
+/** What was asked where it was no answer in a conversation. */
+function askedOf({ request, countOnly }: CallRecord["call"]): "vectors" | "count" | undefined {
+  if (countOnly) return "count";
+  return request.$typeName === "outrigger.chat.v1.EmbeddingRequest" ? "vectors" : undefined;
+}
+
 function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReason, cost }: CallRecord): object {
   const { notes } = call;
   return {
@@ -294,6 +300,7 @@ function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReas
     provider: notes.provider || undefined,
     model_served: notes.model || undefined,
     stream: call.streaming,
+    asked: askedOf(call),
     code: fault?.kind.code ?? "OK",
     reason: outcome,
     provider_status: fault?.facts.provider_status,
