@@ -163,6 +163,8 @@ export function openMesh(parts: MeshParts): MeshClient {
   let writtenConfirmedMs = 0;
   let bootedFrom: BootSource = BootSource.UNSPECIFIED;
   let failures = 0;
+  /** When the last stream that was open was lost, or the first dialled. */
+  let awaySinceMs = 0;
   /** Snapshots in a row that were not what was announced. */
   let broken = 0;
   let lastEnd = "control has not answered yet";
@@ -215,7 +217,9 @@ export function openMesh(parts: MeshParts): MeshClient {
     session = undefined;
     if (closed) return;
     lastEnd = `${end.message} (${end.code})`;
-    const wait = waitMs(soon ? 0 : failures, end.retryAfterMs, random);
+    const nowMs = clock.monotonicMs();
+    if (failures === 0) awaySinceMs = nowMs;
+    const wait = waitMs(soon ? 0 : failures, end.retryAfterMs, random, nowMs - awaySinceMs);
     if (!soon) {
       if (wasOpen || failures === 0) note("warn", "lost control; what holds goes on to hold", { code: end.code, cause: end.message });
       failures += 1;
