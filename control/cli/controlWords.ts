@@ -189,6 +189,13 @@ export function addControlWords(program: Command, world: World, terminal: () => 
       finish(await createJoinToken(world, terminal(), { ...options, lifetimeMs }));
     });
 
+  addData(program.command("trust"), world)
+    .description("print the certificate by which sidecars and people know control; without its key")
+    .action(async ({ data }) => {
+      const { trust } = await import("./commands/trust.ts");
+      finish(await trust(world, terminal(), data));
+    });
+
   const token = program.command("token").description("make, list and revoke tokens of people and pipelines, in control's data folder");
   addData(token.command("create"), world)
     .description("make a token")

@@ -4,6 +4,7 @@
  */
 import "reflect-metadata";
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, verify, webcrypto, X509Certificate } from "node:crypto";
+import { join } from "node:path";
 import { timestampDate, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   BasicConstraintsExtension,
@@ -147,6 +148,11 @@ function authorityOf({ certificate, key }: Made): Authority {
       return { namespace: name[1], account: name[2], instance, notAfterMs };
     },
   };
+}
+
+/** Where the authority of a data folder stands: its key, then its certificate, both in PEM. */
+export function authorityPath(dataFolder: string): string {
+  return join(dataFolder, fileName);
 }
 
 const fileName = "authority.pem";
