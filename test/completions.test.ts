@@ -155,7 +155,7 @@ describe("a model that answers", () => {
   test("is refused what it cannot do, by name; or it is left out, and said", async () => {
     const refused = (body: object) => sdk().completions.create({ model: "open", prompt: "x", ...body });
     await expect(refused({ echo: true })).rejects.toMatchObject({ status: 400, param: "echo" });
-    await expect(refused({ prompt: ["a", "b"] })).rejects.toMatchObject({ status: 400, param: "messages" });
+    await expect(refused({ prompt: ["a", "b"] })).rejects.toMatchObject({ status: 400, param: "prompt" });
     await expect(refused({ prompt: [1, 2] })).rejects.toMatchObject({ status: 400 });
     expect(replay.requests).toEqual([]);
     replay.answerWith({ headers: json, pieces: [openAiBody({ text: "y" })] });

@@ -3,6 +3,7 @@ import type { Batch } from "../../../proto/chat.ts";
 import type { Fault } from "../../../proto/fault.ts";
 import type { AnswerInput, AnswerWriter, ServerHalf, TokenCountHalf, WrittenRequest } from "../dialect.ts";
 import { bodyOf, readTokenCount } from "../tokenCount.ts";
+import { ownField } from "./ownField.ts";
 import { readRequest } from "./readRequest.ts";
 import { writeFault } from "./writeFault.ts";
 
@@ -16,6 +17,7 @@ export const anthropicCountServer: ServerHalf = Object.freeze({
   }),
   writeAnswer: (_: unknown, requestId: string) => new CountWriter(requestId),
   writeFault,
+  ownField,
 });
 
 /** The part of the client half that counts. */

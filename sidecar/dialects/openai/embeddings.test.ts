@@ -43,7 +43,7 @@ describe("a request for vectors", () => {
   ])("has %s", (_, input, expected) => {
     const { request, streaming, native } = readBody({ model: "m", input });
     expect(request.inputs).toMatchObject(expected);
-    expect({ streaming, native }).toEqual({ streaming: false, native: undefined });
+    expect({ streaming, native }).toEqual({ streaming: false, native: { dialect: "openai", text: JSON.stringify({ model: "m", input }) } });
   });
 
   test("keeps what the conversation knows, and the rest as it came", () => {

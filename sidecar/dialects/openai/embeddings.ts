@@ -35,6 +35,7 @@ export const openAiEmbeddingServer: ServerHalf<EmbeddingRequest> = Object.freeze
   readRequest: (body: Uint8Array) => readRequest(body),
   writeAnswer: (read: ReadRequest<EmbeddingRequest>) => new VectorWriter("base64" in read && read.base64 === true),
   writeFault,
+  ownField,
 });
 
 /** The half that a provider's row configures. */
@@ -58,8 +59,21 @@ interface OpenAiEmbeddingRequest extends ReadRequest<EmbeddingRequest> {
   readonly base64: boolean;
 }
 
+/** The caller's name of a field: of one input `input`, of several with its number. */
+function ownField(field: string, body: string): string {
+  if (field === "purpose") return PURPOSE_MEMBER;
+  if (!/^inputs([.[]|$)/.test(field)) return field;
+  const [, number] = /^inputs\[(\d+)\]/.exec(field) ?? [];
+  return number === undefined || !severalInputs(body) ? "input" : `input[${number}]`;
+}
+
+function severalInputs(body: string): boolean {
+  const { input } = parseObject(body);
+  return Array.isArray(input) && typeof input[0] !== "number";
+}
+
 function readRequest(body: Uint8Array): OpenAiEmbeddingRequest {
-  const root = readRoot(body);
+  const { root, text } = readRoot(body);
   const request: EmbeddingRequest = {
     $typeName: "outrigger.chat.v1.EmbeddingRequest",
     model: "",
@@ -101,16 +115,16 @@ function readRequest(body: Uint8Array): OpenAiEmbeddingRequest {
   }
   if (request.model === "") throw root.member("model").refusal("the name of a model");
   if (request.inputs.length === 0) throw root.member("input").refusal(inputForms);
-  return { request, native: undefined, streaming: false, streamUsage: true, base64 };
+  return { request, native: { dialect: "openai", text }, streaming: false, streamUsage: true, base64 };
 }
 
 const extrasMax = 1024; // as in the conversation's own rules
 const inputForms = "a text, a list of texts, a list of tokens or a list of such lists";
 
-function readRoot(body: Uint8Array): Field {
+function readRoot(body: Uint8Array): { readonly root: Field; readonly text: string } {
   try {
     const text = decodeJson(body);
-    return new Field(parseObject(text), JsonPlace.root(text));
+    return { root: new Field(parseObject(text), JsonPlace.root(text)), text };
   } catch (caught) {
     if (!(caught instanceof JsonError)) throw caught;
     throw new Fault(FaultReason.REQUEST_INVALID, `The request body cannot be read: ${caught.message}, at character ${caught.offset}.`, {

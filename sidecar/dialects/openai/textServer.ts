@@ -30,10 +30,22 @@ export const openAiTextServer: ServerHalf = Object.freeze({
   writeAnswer: (read: ReadRequest, requestId: string) =>
     read.streaming ? new StreamWriter(read, requestId) : new BodyWriter(read, requestId),
   writeFault,
+  ownField,
 });
 
+/** The caller's name of a field that the conversation knows under another. */
+function ownField(field: string, body: string): string {
+  if (field === "max_output_tokens") return "max_tokens";
+  if (field === "raw_prompt") return "prompt";
+  if (!/^messages(\[|$)/.test(field)) return field;
+  const [, number] = /^messages\[(\d+)\]/.exec(field) ?? [];
+  const { prompt } = parseObject(body);
+  const several = Array.isArray(prompt) && typeof prompt[0] !== "number";
+  return number === undefined || !several ? "prompt" : `prompt[${number}]`;
+}
+
 function readRequest(body: Uint8Array): ReadRequest {
-  const root = readRoot(body);
+  const { root, text } = readRoot(body);
   const request: ChatRequest = {
     $typeName: "outrigger.chat.v1.ChatRequest",
     model: "",
@@ -117,7 +129,7 @@ function readRequest(body: Uint8Array): ReadRequest {
   }
   if (request.model === "") throw root.member("model").refusal("the name of a model");
   if (request.messages.length === 0) throw root.member("prompt").refusal(promptForms);
-  return { request, native: undefined, streaming, streamUsage: streaming && streamUsage };
+  return { request, native: { dialect: TEXT_DIALECT, text }, streaming, streamUsage: streaming && streamUsage };
 }
 
 const extrasMax = 1024; // as in the conversation's own rules
@@ -129,10 +141,10 @@ const usual: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ["suffix", ""],
 ]);
 
-function readRoot(body: Uint8Array): Field {
+function readRoot(body: Uint8Array): { readonly root: Field; readonly text: string } {
   try {
     const text = decodeJson(body);
-    return new Field(parseObject(text), JsonPlace.root(text));
+    return { root: new Field(parseObject(text), JsonPlace.root(text)), text };
   } catch (caught) {
     if (!(caught instanceof JsonError)) throw caught;
     throw new Fault(FaultReason.REQUEST_INVALID, `The request body cannot be read: ${caught.message}, at character ${caught.offset}.`, {
@@ -227,6 +239,34 @@ class Likelihoods {
   }
 }
 
+/** What of answers has no place here, in words for whoever runs the sidecar; a chat can think and call tools, a text cannot. */
+function lostOf(event: ChatEvent["event"]): string | undefined {
+  switch (event.case) {
+    case "reasoning":
+      return "thinking";
+    case "toolCall":
+      return "tool calls";
+    case "citation":
+      return "citations";
+    case "extra":
+      return event.value.extra === undefined ? undefined : `${event.value.extra.dialect} ${event.value.extra.path}`;
+    default:
+      return undefined;
+  }
+}
+
+/** Gathers what was lost of one answer; holds nothing as long as nothing is. */
+class Losses {
+  found: Set<string> | undefined;
+
+  look(event: ChatEvent["event"]): void {
+    const lost = lostOf(event);
+    if (lost === undefined) return;
+    this.found ??= new Set();
+    this.found.add(lost);
+  }
+}
+
 /** One answer to one text, as far as it is. */
 class Choice {
   text = "";
@@ -236,11 +276,16 @@ class Choice {
 
 class BodyWriter implements AnswerWriter {
   readonly #envelope: Envelope;
+  readonly #losses = new Losses();
   readonly #choices = new Map<number, Choice>();
   #usage: Usage | undefined;
 
   constructor(read: ReadRequest, requestId: string) {
     this.#envelope = new Envelope(read, requestId);
+  }
+
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#losses.found;
   }
 
   write(batch: Batch): undefined {
@@ -286,6 +331,7 @@ class BodyWriter implements AnswerWriter {
         break;
       default:
         // The form has text alone; warnings are told in headers.
+        this.#losses.look(event);
         break;
     }
   }
@@ -303,6 +349,7 @@ class BodyWriter implements AnswerWriter {
 class StreamWriter implements AnswerWriter {
   readonly #envelope: Envelope;
   readonly #showUsage: boolean;
+  readonly #losses = new Losses();
   /** How much text each choice has so far, for the places of tokens. */
   readonly #lengths = new Map<number, number>();
   #usage: Usage | undefined;
@@ -310,6 +357,10 @@ class StreamWriter implements AnswerWriter {
   constructor(read: ReadRequest, requestId: string) {
     this.#envelope = new Envelope(read, requestId);
     this.#showUsage = read.streamUsage;
+  }
+
+  get lost(): ReadonlySet<string> | undefined {
+    return this.#losses.found;
   }
 
   write(batch: Batch): string | undefined {
@@ -354,6 +405,7 @@ class StreamWriter implements AnswerWriter {
         return PING;
       default:
         // The form has text alone; warnings are told in headers.
+        this.#losses.look(event);
         return "";
     }
   }
