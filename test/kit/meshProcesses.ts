@@ -3,7 +3,7 @@
  * them; nothing is reached into.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { Agent, createServer, request, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -25,6 +25,8 @@ export interface Seen {
   readonly model: string;
   /** The header of the provider resource. */
   readonly revision: string;
+  /** The provider's credential, as it came. */
+  readonly key?: string;
 }
 
 /** A mesh. */
@@ -33,7 +35,8 @@ export class Mesh {
   readonly #children = new Set<ChildProcess>();
   readonly #provider: Server;
   #control: Process | undefined;
-  #controlPort = 0;
+  #controlOrigin = "";
+  #words: readonly string[] = [];
   token = "";
   providerOrigin = "";
 
@@ -45,7 +48,7 @@ export class Mesh {
       });
       incoming.on("end", () => {
         const { model } = JSON.parse(body) as { readonly model: string };
-        const content = JSON.stringify({ model, revision: incoming.headers["x-revision"] });
+        const content = JSON.stringify({ model, revision: incoming.headers["x-revision"], key: incoming.headers.authorization });
         const choices = [{ index: 0, message: { role: "assistant", content }, finish_reason: "stop" }];
         outgoing.setHeader("content-type", "application/json");
         outgoing.end(JSON.stringify({ id: "1", object: "chat.completion", created: 1, model, choices }));
@@ -54,7 +57,8 @@ export class Mesh {
   }
 
   /** Starts the provider and control. */
-  async open(): Promise<void> {
+  async open(words: readonly string[] = []): Promise<void> {
+    this.#words = words;
     await new Promise<void>((done) => {
       this.#provider.listen(0, "127.0.0.1", done);
     });
@@ -64,13 +68,13 @@ export class Mesh {
 
   /** Starts control, at the port that it had before. */
   async startControl(): Promise<void> {
-    const words = ["control", "--data", join(this.folder, "control"), "--port", String(this.#controlPort), "--no-ops", "--local-token"];
-    this.#control = this.#start(["-o", "json", ...words]);
+    const words = ["control", "--data", join(this.folder, "control"), "--port", this.#port, "--no-ops", "--local-token"];
+    this.#control = this.#start(["-o", "json", ...words, ...this.#words]);
     const { address, token } = JSON.parse(await this.#control.wrote(/^\{[\s\S]*?^\}$/m)) as {
       readonly address: string;
       readonly token: string;
     };
-    this.#controlPort = Number(new URL(address).port);
+    this.#controlOrigin = address.replace("127.0.0.1", address.startsWith("https:") ? "localhost" : "127.0.0.1");
     this.token = token;
   }
 
@@ -80,7 +84,17 @@ export class Mesh {
   }
 
   get controlOrigin(): string {
-    return `http://127.0.0.1:${this.#controlPort}`;
+    return this.#controlOrigin;
+  }
+
+  get #port(): string {
+    return this.#controlOrigin === "" ? "0" : new URL(this.#controlOrigin).port;
+  }
+
+  /** Control's own authority, in PEM, without its key. */
+  get #authority(): string {
+    const text = readFileSync(join(this.folder, "control", "authority.pem"), "utf8");
+    return text.slice(text.indexOf("-----BEGIN CERTIFICATE-----"));
   }
 
   policy(): Client<typeof PolicyService> {
@@ -143,6 +157,7 @@ export class Mesh {
     return createConnectTransport({
       baseUrl: this.controlOrigin,
       httpVersion: "1.1",
+      nodeOptions: this.controlOrigin.startsWith("https:") ? { ca: this.#authority } : {},
       interceptors: [
         (next) => (call) => {
           call.header.set("authorization", `Bearer ${this.token}`);
@@ -224,6 +239,12 @@ export class SidecarUnderTest {
   /** Waits until it has a policy. */
   async ready(): Promise<void> {
     await until(`${this.name} is ready`, async () => (await fetch(`${this.#operations}/readyz`)).ok || undefined);
+  }
+
+  /** Why it is not ready; empty if it is. */
+  async notReady(): Promise<string> {
+    const answer = await fetch(`${this.#operations}/readyz`);
+    return answer.ok ? "" : answer.text();
   }
 
   /** A metric without labels. */

@@ -1,5 +1,6 @@
 /** Control and sidecars as real processes, run as people run them. */
 import { execFile } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -32,7 +33,7 @@ test(
       });
       // A second on a machine of one's own; others run on this one, too.
       expect(performance.now() - appliedMs).toBeLessThan(3_000);
-      for (const sidecar of sidecars) expect(await sidecar.call()).toEqual({ model: "2", revision: "2" });
+      for (const sidecar of sidecars) expect(await sidecar.call()).toMatchObject({ model: "2", revision: "2" });
 
       const later = policyOf(mesh.providerOrigin, 3).replace("headers:", "credential: {header: {secret: {delivered: key}}}, headers:");
       const next = BigInt(await mesh.apply(later));
@@ -48,7 +49,7 @@ test(
       expect(old.behind).toBeDefined();
       expect(old.refusal[0]).toMatchObject({ kind: "Provider", name: "default/p", field: "spec.credential.header.secret.delivered" });
       expect(old.refusal[0]?.message).toContain("needs capability level 2, this sidecar has 1");
-      expect(await sidecars[2]?.call()).toEqual({ model: "2", revision: "2" });
+      expect(await sidecars[2]?.call()).toMatchObject({ model: "2", revision: "2" });
       expect(await statusTable(mesh)).toMatch(/old[\s\S]*spec\.credential\.header\.secret\.delivered[\s\S]*capability level 2/);
     } finally {
       await mesh.close();
@@ -104,6 +105,51 @@ test(
     expect(told + killed).toBeGreaterThanOrEqual(2);
     expect(report.fromDisk).toBe(told + killed + spoilt);
     expect(report.calls).toBeGreaterThan(100);
+  },
+  patienceMs,
+);
+
+test(
+  "over TLS a token buys a certificate from control alone, and a secret that control delivers is on no disk",
+  async () => {
+    const mesh = new Mesh();
+    try {
+      const secrets = join(mesh.folder, "secrets");
+      mkdirSync(join(secrets, "default"), { recursive: true });
+      writeFileSync(join(secrets, "default", "key"), "value-that-was-delivered\n");
+      await mesh.open(["--tls-host", "localhost", "--secrets", secrets]);
+      expect(mesh.controlOrigin).toMatch(/^https:/);
+      const policy = policyOf(mesh.providerOrigin, 1).replace("headers:", "credential: {header: {secret: {delivered: key}}}, headers:");
+      await mesh.apply(policy);
+      const token = await mesh.joinToken("chat", 1);
+      const sidecar = await mesh.startSidecar("one", token);
+      await sidecar.ready();
+      await until("the secret is there", async () => ((await sidecar.call()).key === "Bearer value-that-was-delivered" ? true : undefined));
+      expect(await mesh.statusOf("one")).toMatchObject({ namespace: "default", account: "chat", connected: true });
+      for (const file of readdirSync(sidecar.state)) {
+        expect(readFileSync(join(sidecar.state, file)).includes("value-that-was-delivered"), file).toBe(false);
+        expect(statSync(join(sidecar.state, file)).mode & 0o077, file).toBe(0);
+      }
+
+      // One whose token names another authority never shows that token to this control.
+      const strange = token.replace(/[0-9a-f]{64}(-[0-9a-f]{64})$/, `${"0".repeat(64)}$1`);
+      const stranger = await mesh.startSidecar("stranger", strange);
+      await until("it says why", async () => ((await stranger.notReady()).includes("another authority") ? true : undefined));
+      await stranger.end("SIGKILL");
+
+      // Without control: policy from the disk, and no secret. The certificate and not the token, which was used once, brings it back.
+      await mesh.killControl();
+      await sidecar.end("SIGKILL");
+      const again = await mesh.startSidecar("one", token);
+      await again.ready();
+      await expect(again.call()).rejects.toThrow(/503.*not been delivered/s);
+      await mesh.startControl();
+      await until("the secret is there again", async () => {
+        return (await again.call()).key === "Bearer value-that-was-delivered" ? true : undefined;
+      });
+    } finally {
+      await mesh.close();
+    }
   },
   patienceMs,
 );
