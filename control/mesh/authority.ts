@@ -49,8 +49,8 @@ export interface Authority {
   serve(hosts: readonly string[], nowMs: number): Promise<{ readonly certificate: string; readonly key: string }>;
   /** Makes a sidecar's certificate for a public key (SubjectPublicKeyInfo in DER). Returns it in DER, and when it ends. */
   certify(sidecar: CertifiedSidecar, publicKey: Uint8Array, nowMs: number): Promise<{ certificate: Uint8Array; notAfterMs: number }>;
-  /** Who a certificate in DER names, if this authority made it and it has not ended. */
-  read(certificate: Uint8Array, nowMs: number): (CertifiedSidecar & { readonly notAfterMs: number }) | undefined;
+  /** Who a certificate in DER names, if this authority made it and it has not ended, or has not for longer than `graceMs`. */
+  read(certificate: Uint8Array, nowMs: number, graceMs?: number): (CertifiedSidecar & { readonly notAfterMs: number }) | undefined;
 }
 
 /** Opens the authority of a data folder, and makes it if there is none. Rejects if its file is there and cannot be used. */
@@ -132,7 +132,7 @@ function authorityOf({ certificate, key }: Made): Authority {
       const made = await issue(extensions, instance, await importPublicKey(publicKey), nowMs, sidecarCertificateMs);
       return { certificate: new Uint8Array(made.rawData), notAfterMs: made.notAfter.getTime() };
     },
-    read(shown, nowMs) {
+    read(shown, nowMs, graceMs = 0) {
       let client: X509Certificate;
       try {
         client = new X509Certificate(shown);
@@ -140,7 +140,7 @@ function authorityOf({ certificate, key }: Made): Authority {
         return undefined;
       }
       const [notBeforeMs, notAfterMs] = [client.validFromDate.getTime(), client.validToDate.getTime()];
-      if (nowMs < notBeforeMs || nowMs > notAfterMs || !client.checkIssued(certificate) || !client.verify(certificate.publicKey))
+      if (nowMs < notBeforeMs || nowMs > notAfterMs + graceMs || !client.checkIssued(certificate) || !client.verify(certificate.publicKey))
         return undefined;
       const name = new RegExp(`^URI:spiffe://${trustDomain}/ns/([a-z0-9-]+)/sa/([a-z0-9.-]+)$`).exec(client.subjectAltName ?? "");
       const instance = /^CN=(.+)$/.exec(client.subject)?.[1];

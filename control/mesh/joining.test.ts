@@ -151,6 +151,20 @@ describe("joining", () => {
     expect(await codeOf(joining.join(requestFor("", keys), showing(certificate)))).toBe(Code.Unauthenticated);
   });
 
+  /** Control was away for longer than certificates last: every sidecar would have been locked out for good. */
+  test("a certificate that has ended is renewed for a day, to whoever has its key, and not after that", async () => {
+    const { joining } = await open();
+    const keys = makeKeys();
+    const [certificate = new Uint8Array()] = (await joining.join(requestFor(tokenFrom(joining), keys), nobody)).certificates;
+    const asking = (by: KeyPair, instance?: string) => joining.join({ ...requestFor("", by, instance), certificate }, nobody);
+    clock.advance(sidecarCertificateMs + 23 * 60 * 60 * 1000);
+    expect((await asking(keys)).account).toBe("chat");
+    expect(await codeOf(asking(makeKeys()))).toBe(Code.Unauthenticated);
+    expect(await codeOf(asking(keys, "pod-2"))).toBe(Code.PermissionDenied);
+    clock.advance(60 * 60 * 1000 + 1_000);
+    expect(await codeOf(asking(keys))).toBe(Code.Unauthenticated);
+  });
+
   test("another control's certificate proves nothing", async () => {
     const { joining, authority } = await open();
     const [certificate] = (await joining.join(requestFor(tokenFrom(joining), makeKeys()), nobody)).certificates;

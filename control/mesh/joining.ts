@@ -2,6 +2,7 @@
  * How sidecars come in without Kubernetes: somebody makes a join token, the sidecar buys a certificate with it, and renews that with the
  * certificate itself. Control remembers a token's hash, so that whoever reads the data folder cannot join.
  */
+import { X509Certificate } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type JoinRequest, type JoinResponse, JoinResponseSchema } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
@@ -21,6 +22,11 @@ import type { Signer } from "./signing.ts";
 
 /** How long a token can be used unless somebody says otherwise. */
 const lifetimeMs = 60 * 60 * 1000;
+/**
+ * For how long a certificate that has ended can still be renewed: sidecars start from their disks for a day while control is away, and must
+ * find back by themselves when it returns. Whoever has stolen the key could have renewed in time as well.
+ */
+const renewableMs = 24 * 60 * 60 * 1000;
 /** Tokens at one time; those that have ended go first. */
 const tokensMax = 10_000;
 /** Bytes of a public key at most; a P-256 key has 91. */
@@ -100,7 +106,7 @@ export function openJoining({ folder, authority, signer, clock, randomBytes }: J
       keep();
       return create(CreateJoinTokenResponseSchema, { token: text, notAfter: timestampFromMs(notAfterMs) });
     },
-    async join({ token, publicKey, proof, instance }, peer) {
+    async join({ token, publicKey, proof, instance, certificate: ended }, peer) {
       if (publicKey.length > publicKeyBytesMax) throw controlFault("REQUEST_INVALID", "The public key is too long to be one.");
       if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(instance)) {
         const message = "The instance has 1 to 63 letters, digits, dots, underscores and hyphens, and begins with a letter or digit.";
@@ -111,7 +117,8 @@ export function openJoining({ folder, authority, signer, clock, randomBytes }: J
       if (!isSignedBy(publicKey, joinProofBytes(tokenHash, publicKey), proof)) {
         throw controlFault("REQUEST_INVALID", "The proof was not made with this public key, which must be Ed25519 or P-256.");
       }
-      const who = token === "" ? renewing(peer, instance) : { ...admit(token, Buffer.from(publicKey).toString("hex")), instance };
+      const who =
+        token === "" ? renewing(peer, instance, ended, publicKey) : { ...admit(token, Buffer.from(publicKey).toString("hex")), instance };
       const { certificate, notAfterMs } = await authority.certify(who, publicKey, clock.wallMs());
       return create(JoinResponseSchema, {
         certificates: [certificate],
@@ -124,15 +131,30 @@ export function openJoining({ folder, authority, signer, clock, randomBytes }: J
     },
   };
 
-  function renewing(peer: MeshPeer, instance: string) {
+  function renewing(peer: MeshPeer, instance: string, ended: Uint8Array, publicKey: Uint8Array) {
     const shown = peer.certificate();
-    const known = shown === undefined ? undefined : authority.read(shown, clock.wallMs());
+    // The connection proves the key of a certificate that holds; of one that has ended the proof does, which is made with this public key.
+    const known =
+      shown !== undefined
+        ? authority.read(shown, clock.wallMs())
+        : isFor(ended, publicKey)
+          ? authority.read(ended, clock.wallMs(), renewableMs)
+          : undefined;
     if (known === undefined) {
-      const message = "There is neither a join token nor a certificate of this control that still holds. Join again with a token.";
+      const message = "There is neither a join token nor a certificate of this control that can be renewed. Join again with a token.";
       throw controlFault("CREDENTIAL_UNKNOWN", message);
     }
     if (known.instance !== instance) throw controlFault("IDENTITY_MISMATCH", "The certificate is another instance's.");
     return known;
+  }
+}
+
+/** Whether a certificate in DER is for a public key in DER. */
+function isFor(certificate: Uint8Array, publicKey: Uint8Array): boolean {
+  try {
+    return new X509Certificate(certificate).publicKey.export({ format: "der", type: "spki" }).equals(publicKey);
+  } catch {
+    return false;
   }
 }
 

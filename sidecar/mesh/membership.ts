@@ -30,7 +30,13 @@ export interface JoinParts {
   /** SHA-256 as bytes. */
   readonly digest: (data: Uint8Array | string) => Uint8Array;
   /** Asks control. */
-  readonly ask: (request: { token: string; publicKey: Uint8Array; proof: Uint8Array; instance: string }) => Promise<JoinResponse>;
+  readonly ask: (request: {
+    token: string;
+    publicKey: Uint8Array;
+    proof: Uint8Array;
+    instance: string;
+    certificate: Uint8Array;
+  }) => Promise<JoinResponse>;
 }
 
 /** The file in which identity stands. */
@@ -48,7 +54,7 @@ export function certificateState(identity: StoredIdentity | undefined, nowMs: nu
 }
 
 /**
- * Buys a certificate: with a token, or with the one that the connection shows. Rejects if control gives what cannot be believed, or with
+ * Buys a certificate: with a token, or with the one that there is, whether the connection shows it or it has just ended. Rejects if control gives what cannot be believed, or with
  * what `ask` rejects with.
  */
 export async function join(
@@ -61,7 +67,8 @@ export async function join(
   // A key that has bought a certificate with a token can do so again with the same one, which is counted once for each key.
   const key = makeKey(before === undefined || before.privateKey.length === 0 ? undefined : before.privateKey);
   const proof = key.sign(joinProofBytes(token === undefined ? new Uint8Array() : digest(token.text), key.publicKey));
-  const answer = await ask({ token: token?.text ?? "", publicKey: key.publicKey, proof, instance });
+  const certificate = (token === undefined ? before?.certificates[0] : undefined) ?? new Uint8Array();
+  const answer = await ask({ token: token?.text ?? "", publicKey: key.publicKey, proof, instance, certificate });
   const authority = token === undefined ? before?.authority : answer.authority;
   if (authority === undefined || (token !== undefined && hexOf(digest(authority)) !== token.read.authoritySha256)) {
     throw new Error("control gave another authority than the one that the join token names");

@@ -85,37 +85,40 @@ export async function prepareRemote(settings: RemoteSettings, parts: RemoteParts
     if (!joins && (identity === undefined || identity.certificates.length === 0)) return;
     const state = certificateState(identity, desk.clock.wallMs());
     if (state === "good") return;
-    const byToken = state === "none" || state === "ended";
-    if (byToken && (tokenText === null || tokenRead === undefined)) {
-      throw new Error("the certificate has ended while control was away: give a new join token");
+    if (state === "renew" || state === "ended") {
+      try {
+        // What has ended is no proof on a connection any more, but control takes it for some time.
+        await buy(undefined, state === "renew" ? addressOf() : { ...addressOf(), own: undefined });
+        return;
+      } catch (error) {
+        if (state === "ended" && tokenRead === undefined) throw error;
+        desk.note("warn", "the certificate could not be renewed", { reason: error instanceof Error ? error.message : String(error) });
+        if (state === "renew") return;
+      }
     }
+    if (tokenText === null || tokenRead === undefined) throw new Error("there is neither a certificate nor a join token");
     if (identity === undefined) {
       // Before the token is shown: if the answer is lost, the same key asks again, and the token has not been used twice.
       await keep(create(StoredIdentitySchema, { instance, privateKey: parts.makeKey().privateKey }));
     }
-    const address: RemoteAddress =
-      byToken && tokenRead !== undefined
-        ? { url: settings.url, authority: await parts.fetchAuthority(settings.url, tokenRead.authoritySha256), own: undefined }
-        : addressOf();
-    try {
-      const token = byToken && tokenText !== null && tokenRead !== undefined ? { text: tokenText, read: tokenRead } : undefined;
-      const joined = await join(token, identity, instance, desk.clock.wallMs(), {
-        makeKey: parts.makeKey,
-        verify,
-        digest: parts.digest,
-        ask: (request) => parts.ask(address, request),
-      });
-      trusted = keysOf(joined);
-      await keep(joined);
-      const endsInSeconds = joined.notAfter === undefined ? 0 : Math.round((timestampMs(joined.notAfter) - desk.clock.wallMs()) / 1000);
-      desk.note("info", byToken ? "joined the mesh" : "renewed the certificate", {
-        account: `${joined.namespace}/${joined.account}`,
-        ends_in_s: endsInSeconds,
-      });
-    } catch (error) {
-      if (byToken) throw error;
-      desk.note("warn", "the certificate could not be renewed yet", { reason: error instanceof Error ? error.message : String(error) });
-    }
+    const authority = await parts.fetchAuthority(settings.url, tokenRead.authoritySha256);
+    await buy({ text: tokenText, read: tokenRead }, { url: settings.url, authority, own: undefined });
+  }
+
+  async function buy(token: Parameters<typeof join>[0], address: RemoteAddress): Promise<void> {
+    const joined = await join(token, identity, instance, desk.clock.wallMs(), {
+      makeKey: parts.makeKey,
+      verify,
+      digest: parts.digest,
+      ask: (request) => parts.ask(address, request),
+    });
+    trusted = keysOf(joined);
+    await keep(joined);
+    const endsInSeconds = joined.notAfter === undefined ? 0 : Math.round((timestampMs(joined.notAfter) - desk.clock.wallMs()) / 1000);
+    desk.note("info", token === undefined ? "renewed the certificate" : "joined the mesh", {
+      account: `${joined.namespace}/${joined.account}`,
+      ends_in_s: endsInSeconds,
+    });
   }
 
   function addressOf(): RemoteAddress {
