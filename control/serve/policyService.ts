@@ -118,6 +118,9 @@ const attemptsMax = 5;
 /** Revisions that wait for a slow watcher; beyond them it gets several in one. */
 const waitingMax = 64;
 
+/** Messages that are held against their rules in one go: some ten milliseconds. */
+const resourcesPerTurn = 50;
+
 /** Makes the service. */
 export function createPolicyService(parts: PolicyParts): ServiceImpl<typeof PolicyService> {
   const { store } = parts;
@@ -265,10 +268,15 @@ class Changer {
 
   async apply(request: ApplyResourcesRequest, author: string) {
     const { rules } = this.#parts;
-    const read: ReadFile[] = [
-      ...request.texts.toSorted((a, b) => compareText(a.path, b.path)).map(({ text, path }) => readYaml(text, path, rules)),
-      ...request.resources.map((message, index) => readResource(message, index, rules)),
-    ];
+    const read: ReadFile[] = [];
+    for (const { text, path } of request.texts.toSorted((a, b) => compareText(a.path, b.path))) {
+      read.push(readYaml(text, path, rules));
+      await turn();
+    }
+    for (const [index, message] of request.resources.entries()) {
+      read.push(readResource(message, index, rules));
+      if (index % resourcesPerTurn === 0) await turn();
+    }
     if (request.prune && request.owner === "") {
       throw invalid("prune", "Pruning removes what an owner has and this set leaves out: name the owner.");
     }
@@ -674,6 +682,11 @@ function problemMessage(problem: Problem) {
   const { id, kind, name, field, message, hint, file = "", line = 0, column = 0 } = problem;
   const severity = problem.severity === "error" ? ProblemSeverity.ERROR : ProblemSeverity.WARNING;
   return create(PolicyProblemSchema, { id, severity, kind, name, field, message, hint, path: file, line, column });
+}
+
+/** Lets others go on: reading thousands of resources takes seconds, and sidecars wait for their heartbeats meanwhile. */
+function turn(): Promise<void> {
+  return new Promise((done) => setImmediate(done));
 }
 
 function hasError(problems: readonly Problem[]): boolean {

@@ -26,6 +26,9 @@ export async function createJoinToken(world: World, terminal: Terminal, options:
   if (terminal.format === "table") {
     const who = uses === 1 ? "One sidecar may join" : `${uses} sidecars may join`;
     terminal.note(`${who} with it as ${namespace}/${account}${until === null ? "" : ` until ${until}`}. It is shown this once.`);
+    terminal.note(
+      `outrigger sidecar --control ADDRESS --account ${account}${namespace === "default" ? "" : ` --namespace ${namespace}`} --join-token-file FILE`,
+    );
   }
   return ExitCode.ok;
 }
