@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { chmod, mkdir } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { Health } from "../proto/gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../proto/gen/grpc/reflection/v1/reflection_pb.ts";
@@ -24,6 +24,7 @@ import { createOps } from "./serve/ops.ts";
 import { createPolicyService } from "./serve/policyService.ts";
 import { openTokens } from "./serve/tokens.ts";
 import type { ControlSettings } from "./settings.ts";
+import { sha256 } from "./sha256.ts";
 import { openFolder } from "./store/folder.ts";
 import { openMemory } from "./store/memory.ts";
 import { openSqlite } from "./store/sqlite.ts";
@@ -184,7 +185,11 @@ function openStore({ store, dataFolder }: ControlSettings, clock: Clock): Promis
     case "memory":
       return Promise.resolve(openMemory());
     case "files":
-      return openFolder(store.path, { clock });
+      // Each folder that is only read has a history of its own beside the keys.
+      return openFolder(store.path, {
+        clock,
+        ...(store.readOnly ? { readOnlyHistory: join(dataFolder, `files-${sha256(resolve(store.path)).slice(0, 16)}`) } : {}),
+      });
     default:
       return openSqlite(store?.path ?? join(dataFolder, "policy.sqlite"), { clock });
   }

@@ -27,7 +27,7 @@ const schema = z.strictObject({
     .discriminatedUnion("in", [
       z.strictObject({ in: z.literal("memory") }),
       z.strictObject({ in: z.literal("sqlite"), path: z.string().min(1) }),
-      z.strictObject({ in: z.literal("files"), path: z.string().min(1) }),
+      z.strictObject({ in: z.literal("files"), path: z.string().min(1), readOnly: z.boolean() }),
     ])
     .nullable()
     .default(null),
@@ -78,10 +78,10 @@ export function controlSettings(given: GivenControlSettings): ControlSettings {
   throw new Error(`The settings are wrong: ${problems.join("; ")}`);
 }
 
-/** Reads where policy is kept from the text of a flag: `memory`, `sqlite:FILE` or `files:DIR`; undefined if it is none of these. */
+/** Reads where policy is kept from the text of a flag: `memory`, `sqlite:FILE`, `files:DIR` or `read-only:DIR`; undefined if it is none of these. */
 export function storeSetting(text: string): NonNullable<ControlSettings["store"]> | undefined {
   if (text === "memory") return { in: "memory" };
-  const [, kind, path] = /^(sqlite|files):(.+)$/s.exec(text) ?? [];
+  const [, kind, path] = /^(sqlite|files|read-only):(.+)$/s.exec(text) ?? [];
   if (path === undefined) return undefined;
-  return { in: kind === "sqlite" ? "sqlite" : "files", path };
+  return kind === "sqlite" ? { in: "sqlite", path } : { in: "files", path, readOnly: kind === "read-only" };
 }

@@ -8,7 +8,9 @@ import type { World } from "./world.ts";
 export function addControlWords(program: Command, world: World, terminal: () => Terminal, finish: (code: number) => void): void {
   addData(program.command("control"), world)
     .description("run the service that holds policy and hands every sidecar what it may use")
-    .addOption(new Option("--store <store>", "where policy is kept: memory, sqlite:FILE or files:DIR").env("OUTRIGGER_STORE"))
+    .addOption(
+      new Option("--store <store>", "where policy is kept: memory, sqlite:FILE, files:DIR or read-only:DIR").env("OUTRIGGER_STORE"),
+    )
     .addOption(new Option("--host <address>", "the address to listen on").default("127.0.0.1").env("OUTRIGGER_CONTROL_HOST"))
     .addOption(port("--port <port>", "the port of all services; 0 takes any free one", 7411).env("OUTRIGGER_CONTROL_PORT"))
     .addOption(port("--ops-port <port>", "the port of health and metrics; 0 takes any free one", 7413).env("OUTRIGGER_CONTROL_OPS_PORT"))

@@ -27,8 +27,8 @@ export const controlFaults = Object.freeze({
   REVISION_NOT_FOUND: Code.NotFound,
   /** Policy is not what it was when the caller looked. */
   CONFLICT: Code.Aborted,
-  /** What stands in the store is broken, so that nothing can be written to it. */
-  STORE_BROKEN: Code.FailedPrecondition,
+  /** Policy comes from elsewhere and cannot be changed here. */
+  STORE_READ_ONLY: Code.FailedPrecondition,
   /** The store cannot be reached for now. */
   STORE_UNAVAILABLE: Code.Unavailable,
   /** What a sidecar says of itself is not what it has proven. */

@@ -318,6 +318,16 @@ describe("apply", () => {
   });
 });
 
+test("a store that is only read takes plans and no changes", async () => {
+  serve({ ...store, readOnly: true });
+  expect(await fault(client.applyResources({ texts: [base()] }))).toMatchObject({
+    code: Code.FailedPrecondition,
+    reason: "STORE_READ_ONLY",
+  });
+  expect(await fault(client.rollBack({}))).toMatchObject({ code: Code.FailedPrecondition, reason: "STORE_READ_ONLY" });
+  expect((await client.applyResources({ texts: [base()], validateOnly: true })).plan?.changes).toHaveLength(3);
+});
+
 describe("get, list and delete", () => {
   test("a resource comes with its etag, owner and revision, and is not found in words", async () => {
     await client.applyResources({ texts: [base()], owner: "platform" });

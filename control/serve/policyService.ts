@@ -313,6 +313,11 @@ class Changer {
   }
 
   async #change(wish: Wish): Promise<Done> {
+    if (this.#parts.store.readOnly && !wish.validateOnly) {
+      const message =
+        "This control's policy comes from files that it only reads. Change them where they come from; a dry run works here too.";
+      throw controlFault("STORE_READ_ONLY", message);
+    }
     for (let attempt = 1; ; attempt++) {
       const done = await this.#attempt(wish);
       if (done !== undefined) return done;

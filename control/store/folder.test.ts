@@ -133,6 +133,24 @@ test("a change that was committed and not yet made in the files is made when the
   expect((await store.revisions(1))[0]).toMatchObject({ revision: 3, author: "files", created: [{ name: "c" }], updated: [], deleted: [] });
 });
 
+test("a folder that is only read gets nothing, and its history is elsewhere", async () => {
+  put("a.yaml", text("a", "one"));
+  const history = join(folder, ".elsewhere");
+  const only = join(folder, "only");
+  mkdirSync(only);
+  writeFileSync(join(only, "b.yaml"), text("b", "one"));
+  const reading = await openFolder(only, { clock, readOnlyHistory: history });
+  expect(reading.readOnly).toBe(true);
+  await expect(reading.write(change(1, [thing("b", "x")]))).rejects.toThrow("only read");
+  writeFileSync(join(only, "b.yaml"), text("b", "two"));
+  expect((await reading.read()).revision).toBe(2);
+  await reading.close();
+  expect(readdirSync(only)).toEqual(["b.yaml"]);
+  const again = await openFolder(only, { clock, readOnlyHistory: history });
+  expect((await again.read()).revision).toBe(2);
+  await again.close();
+});
+
 test("whoever follows hears of changes by hand, and once of each wrong edit", async () => {
   put("a.yaml", text("a", "one"));
   const told: number[] = [];

@@ -32,11 +32,13 @@ export interface FolderOptions {
   readonly clock: Clock;
   /** How many revisions it remembers. */
   readonly keep?: number;
+  /** Where the history is, if the folder is only to be read, as one that a cluster or another program fills. */
+  readonly readOnlyHistory?: string;
 }
 
-/** Opens a folder, and makes it if it is not there. Rejects if it cannot be written to. */
-export async function openFolder(folder: string, { clock, keep }: FolderOptions): Promise<PolicyStore> {
-  const hidden = join(folder, hiddenName);
+/** Opens a folder; one that may be written to is made if it is not there. Rejects if what it needs cannot be written. */
+export async function openFolder(folder: string, { clock, keep, readOnlyHistory }: FolderOptions): Promise<PolicyStore> {
+  const hidden = readOnlyHistory ?? join(folder, hiddenName);
   await mkdir(hidden, { recursive: true, mode: 0o700 });
   chmodSync(hidden, 0o700);
   // The history is this machine's own; what Git keeps is the policy.
@@ -45,7 +47,7 @@ export async function openFolder(folder: string, { clock, keep }: FolderOptions)
   const history = await openSqlite(join(hidden, "history.sqlite"), { clock, ...(keep === undefined ? {} : { keep }) });
   try {
     history.database.exec("CREATE TABLE IF NOT EXISTS edits (path TEXT PRIMARY KEY, sha256_before TEXT NOT NULL, content TEXT) STRICT");
-    const store = new FolderStore(folder, history, clock);
+    const store = new FolderStore(folder, history, clock, readOnlyHistory !== undefined);
     await store.read();
     return store;
   } catch (error) {
@@ -55,6 +57,7 @@ export async function openFolder(folder: string, { clock, keep }: FolderOptions)
 }
 
 class FolderStore implements PolicyStore {
+  readonly readOnly: boolean;
   readonly #folder: string;
   readonly #history: SqliteStore;
   readonly #clock: Clock;
@@ -69,7 +72,8 @@ class FolderStore implements PolicyStore {
   #takenUp: { readonly read: FilesRead; readonly revision: number } | undefined;
   #closed = false;
 
-  constructor(folder: string, history: SqliteStore, clock: Clock) {
+  constructor(folder: string, history: SqliteStore, clock: Clock, readOnly: boolean) {
+    this.readOnly = readOnly;
     this.#folder = folder;
     this.#history = history;
     this.#clock = clock;
@@ -179,6 +183,7 @@ class FolderStore implements PolicyStore {
   }
 
   async #write(change: StoreChange): Promise<WriteOutcome> {
+    if (this.readOnly) throw new Error("the folder is only read");
     const read = await this.#takeUp();
     if (this.#problems.some(({ severity }) => severity === "error")) throw new Error("the files have errors; they must be corrected first");
     const base = this.#history.readNow();

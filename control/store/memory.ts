@@ -61,6 +61,7 @@ export function openMemory(keep = revisionsKept): PolicyStore {
   }
 
   return {
+    readOnly: false,
     read: async () => {
       cached ??= policyOf(newest, standing);
       return cached;

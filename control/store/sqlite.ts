@@ -94,6 +94,7 @@ function prepareForm(database: DatabaseSync): void {
 }
 
 class Store implements SqliteStore {
+  readonly readOnly = false;
   readonly database: DatabaseSync;
   readonly #keep: number;
   readonly #followers;

@@ -16,6 +16,8 @@ export const revisionsKept = 1000;
 
 /** A store of policy. */
 export interface PolicyStore {
+  /** Whether nothing can be written through it, because its policy comes from elsewhere; `write` then rejects. */
+  readonly readOnly: boolean;
   /** Reads all that holds now, as of one revision. Rejects if the store cannot be read. */
   read(): Promise<StoredPolicy>;
   /** Reads all that held at a revision, or undefined if the store does not have it (any more). Revision 0 is the empty beginning. */

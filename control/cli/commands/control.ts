@@ -10,7 +10,7 @@ import { ExitCode, Failure, type World } from "../world.ts";
 /** What the command line says. */
 export interface RunControlOptions {
   readonly settings: Omit<GivenControlSettings, "store">;
-  /** `memory`, `sqlite:FILE` or `files:DIR`; undefined for an SQLite file in the data folder. */
+  /** `memory`, `sqlite:FILE`, `files:DIR` or `read-only:DIR`; undefined for an SQLite file in the data folder. */
   readonly store: string | undefined;
 }
 
@@ -20,7 +20,7 @@ export async function control(world: World, terminal: Terminal, options: RunCont
   const store = options.store === undefined ? null : storeSetting(options.store);
   if (store === undefined) {
     throw new Failure(
-      `${options.store} is no store: expected memory, sqlite:FILE or files:DIR.`,
+      `${options.store} is no store: expected memory, sqlite:FILE, files:DIR or read-only:DIR.`,
       "For example --store files:./policy.",
       ExitCode.usage,
     );
