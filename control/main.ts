@@ -105,11 +105,13 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     callerOf: (values) => values.get(callerKey)?.name ?? "",
   });
   const tls = await tlsOf(settings, authority, clock);
+  const stopping = new AbortController();
   const policyService = createPolicyService({
     store,
     rules: makeRules(),
     clock,
     hooks: mesh,
+    stopping: stopping.signal,
     recorded: (record) => {
       metrics.changes.inc({ action: record.action });
       log.info({ ...record }, "Policy was changed.");
@@ -149,14 +151,15 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     (reason) => log.warn({ cause: reason }, "The store cannot be followed for now."),
   );
 
-  let stopping: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
   function stop(graceMs: number): Promise<void> {
     draining = true;
+    stopping.abort();
     // With time left to arrive elsewhere before what has not left is cut.
     if (graceMs > 0) mesh.sendAway("this control stops", graceMs * 0.8);
     else closeMesh();
     const closed = listener.close(graceMs);
-    stopping ??= (async () => {
+    stopped ??= (async () => {
       await closed;
       closeMesh();
       await ops.close();
@@ -164,7 +167,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
       await store.close();
       log.info({}, "Control has stopped.");
     })();
-    return stopping;
+    return stopped;
   }
 
   try {

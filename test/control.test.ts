@@ -269,6 +269,8 @@ describe("the command", () => {
     const back = await outrigger(["rollback", "--reason", "it broke"]);
     expect(back.stdout).toMatch(/Rolled back as revision \d+: 1 updated\./);
     expect((await outrigger(["dump"])).stdout).toContain("http://h:1");
+    const revision = /as revision (\d+)/.exec(back.stdout)?.[1] ?? "";
+    expect((await outrigger(["revisions", "--show", revision])).stdout).toContain('spec.endpoint: "http://h:8" -> "http://h:1"');
     expect((await outrigger(["revisions"])).stdout).toMatch(/back to \d+: it broke/);
     expect((await outrigger(["rollback", "999999"])).stderr).toContain("REVISION_NOT_FOUND");
   });

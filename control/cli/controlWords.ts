@@ -135,9 +135,14 @@ export function addControlWords(program: Command, world: World, terminal: () => 
   addControl(program.command("revisions"))
     .description("say who changed policy, when and why")
     .option("--limit <count>", "how many, the newest first", (text) => whole(text, 1, 1000), 20)
-    .action(async (options) => {
-      const { revisions } = await import("./commands/revisions.ts");
-      finish(await revisions(world, terminal(), options));
+    .option("--show <revision>", "what this one changed, field by field", (text) => whole(text, 1))
+    .action(async ({ show, ...options }) => {
+      const { revisions, showRevision } = await import("./commands/revisions.ts");
+      finish(
+        await (show === undefined
+          ? revisions(world, terminal(), options)
+          : showRevision(world, terminal(), { ...options, revision: show })),
+      );
     });
 
   addControl(program.command("rollback"))

@@ -25,12 +25,14 @@ let records: PolicyRecord[];
 let proposals: Proposal[];
 let commits: number[];
 let objections: Problem[];
+let stopping: AbortController;
 
 beforeEach(() => serve(openMemory()));
 afterEach(() => store.close());
 
 function serve(on: PolicyStore): void {
   [store, records, proposals, commits, objections] = [on, [], [], [], []];
+  stopping = new AbortController();
   const service = createPolicyService({
     store,
     rules,
@@ -46,6 +48,7 @@ function serve(on: PolicyStore): void {
       },
     },
     recorded: (record) => records.push(record),
+    stopping: stopping.signal,
   });
   client = createClient(
     PolicyService,
@@ -474,4 +477,15 @@ test("a watcher gets all there is, then each change of what it watches", async (
   abort.abort();
   expect(await ended).toBe(Code.Canceled);
   expect(told).toEqual(["1: +near - true", "2: +far - true", "5: + -far true"]);
+});
+
+test("a watcher is sent away when control stops", async () => {
+  await client.applyResources({ texts: [base()] });
+  const begun = Promise.withResolvers<void>();
+  const watching = (async () => {
+    for await (const _ of client.watchResources({})) begun.resolve();
+  })();
+  await begun.promise;
+  stopping.abort();
+  expect(await fault(watching)).toMatchObject({ code: Code.Unavailable, reason: "STOPPING" });
 });

@@ -107,6 +107,8 @@ export interface PolicyParts {
   readonly hooks: PolicyHooks;
   /** Hears of each change that was made. */
   readonly recorded: (record: PolicyRecord) => void;
+  /** Aborted when control stops: watchers go elsewhere then. */
+  readonly stopping: AbortSignal;
 }
 
 /** Resources at most in one control: planning and checking all of them takes some seconds, and each sidecar gets only its own. */
@@ -217,7 +219,7 @@ export function createPolicyService(parts: PolicyParts): ServiceImpl<typeof Poli
 
     async *watchResources(request, context) {
       check(WatchResourcesRequestSchema, request);
-      yield* watch(store, request, context.signal);
+      yield* watch(store, request, context.signal, parts.stopping);
     },
   };
 }
@@ -509,6 +511,7 @@ async function* watch(
   store: PolicyStore,
   wanted: MessageShape<typeof WatchResourcesRequestSchema>,
   signal: AbortSignal,
+  stopping: AbortSignal,
 ): AsyncGenerator<WatchResourcesResponse> {
   const first = await readStore(store);
   const waiting: StoredPolicy[] = [];
@@ -526,24 +529,27 @@ async function* watch(
   );
   const left = (): void => wake?.();
   signal.addEventListener("abort", left, { once: true });
+  stopping.addEventListener("abort", left, { once: true });
   try {
     let sent: Standing<StoredResource> = new Map();
     for (let policy: StoredPolicy | undefined = first, begin = true; ; begin = false) {
       const now = standingOf(policy.resources.filter((one) => fits(one, wanted)));
       yield* differenceMessages(sent, now, policy.revision, begin);
       sent = now;
-      while (waiting.length === 0 && !signal.aborted) {
+      while (waiting.length === 0 && !signal.aborted && !stopping.aborted) {
         await new Promise<void>((woken) => {
           wake = woken;
         });
         wake = undefined;
       }
       policy = waiting.shift();
+      if (stopping.aborted) throw controlFault("STOPPING", "This control stops. Watch again; another one, or this one again, will answer.");
       if (policy === undefined || signal.aborted) return;
     }
   } finally {
     stop();
     signal.removeEventListener("abort", left);
+    stopping.removeEventListener("abort", left);
   }
 }
 

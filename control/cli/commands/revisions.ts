@@ -3,6 +3,7 @@ import { toJson } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import {
   ChangeKind,
+  DiffRevisionsResponseSchema,
   ListRevisionsResponseSchema,
   type Revision,
   RollBackResponseSchema,
@@ -27,6 +28,20 @@ export async function revisions(world: World, terminal: Terminal, options: Revis
   const human =
     rows.length === 0 ? "There is no revision yet: nothing was applied." : table(["REVISION", "TIME", "AUTHOR", "CHANGES", "REASON"], rows);
   await terminal.result(toJson(ListRevisionsResponseSchema, answer), human);
+  return ExitCode.ok;
+}
+
+/** What the command line says. */
+export interface ShowRevisionOptions extends ControlOptions {
+  readonly revision: number;
+}
+
+/** `outrigger revisions --show`: what one revision changed, field by field. */
+export async function showRevision(world: World, terminal: Terminal, { revision, ...options }: ShowRevisionOptions): Promise<number> {
+  const { policy } = openControl(world, options);
+  const answer = await asked(policy.diffRevisions({ from: BigInt(revision - 1), to: BigInt(revision) }));
+  const lines = planLines(terminal, answer.plan);
+  await terminal.result(toJson(DiffRevisionsResponseSchema, answer), lines.length === 0 ? "It changed nothing." : lines.join("\n"));
   return ExitCode.ok;
 }
 
