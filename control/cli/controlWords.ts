@@ -203,6 +203,13 @@ export function addControlWords(program: Command, world: World, terminal: () => 
       finish(await trust(world, terminal(), data));
     });
 
+  addData(program.command("rotate-key"), world)
+    .description("make another key that signs roots, in control's data folder; a control that runs takes it once it starts again")
+    .action(async ({ data }) => {
+      const { rotateKey } = await import("./commands/rotateKey.ts");
+      finish(await rotateKey(terminal(), data));
+    });
+
   const token = program.command("token").description("make, list and revoke tokens of people and pipelines, in control's data folder");
   addData(token.command("create"), world)
     .description("make a token")
