@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { RetryInfoSchema } from "../../proto/gen/google/rpc/error_details_pb.ts";
 import { RolloutMode } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
 import { RolloutState } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
+import { ManualClock } from "../../test/kit/clock.ts";
 import { LightSidecar } from "../../test/kit/lightSidecar.ts";
 import { MeshWorld, policyFor, read } from "../../test/kit/meshWorld.ts";
 import { openMemory } from "../store/memory.ts";
@@ -156,6 +157,28 @@ describe("policy reaches sidecars", () => {
     expect(sidecar.heartbeats).toBeLessThanOrEqual(6);
     expect(sidecar.lastHeartbeat?.root).toBe(sidecar.root);
   });
+});
+
+/** Once, whoever set the clock back kept every heartbeat waiting; set forward, every stream that awaited an answer was cut. */
+test.each([3_600_000, -3_600_000])("setting the clock by %d ms cuts no stream and delays no heartbeat", async (jumpMs) => {
+  const clock = new (class extends ManualClock {
+    jumpedMs = 0;
+    override wallMs(): number {
+      return super.wallMs() + this.jumpedMs;
+    }
+  })();
+  world = await MeshWorld.open({ clock });
+  await world.apply(policyFor({ chat: 1 }));
+  const [sidecar, slow] = [new LightSidecar("a"), new LightSidecar("b")];
+  slow.taste = () => "ignore";
+  for (const one of [sidecar, slow]) await world.connect(one);
+  await world.pass(10_000);
+  const before = sidecar.heartbeats;
+  clock.jumpedMs = jumpMs;
+  await world.pass(20_000);
+  expect(sidecar.heartbeats - before).toBe(4);
+  expect(world.ended.size).toBe(0);
+  await world.connect(new LightSidecar("c"));
 });
 
 describe("a mixed fleet", () => {

@@ -152,20 +152,23 @@ export interface MeshSession {
 /** Opens the mesh of one control: reads the store, and follows it. Rejects if the store cannot be read. */
 export async function openMesh(parts: MeshParts): Promise<Mesh> {
   const { store, signer, clock, random, metrics, log } = parts;
+  /** What people are told and what credentials say; whoever sets the clock moves it. */
   const nowMs = (): number => clock.wallMs();
+  /** By what is waited: it only goes forward, and at one speed. */
+  const steadyMs = (): number => clock.monotonicMs();
   const book = openBook();
   const fleet = openFleet(noCalls);
   const sessions = new Map<string, Session>();
   const distributionParts: DistributionParts = { book, signer, nowMs, acceptRollback: parts.acceptRollback, secretsOf: parts.secretsOf };
   const rates = parts.admission ?? admissionDefaults;
-  const resumes = openBucket(rates.resumes, nowMs(), random.next);
-  const coldStarts = openBucket(rates.coldStarts, nowMs(), random.next);
+  const resumes = openBucket(rates.resumes, steadyMs(), random.next);
+  const coldStarts = openBucket(rates.coldStarts, steadyMs(), random.next);
   /** By scope: what sidecars of that scope should enforce that understand what everybody has. */
   const accepted = new Map<string, StreamTarget>();
   const timers = new Set<() => void>();
   let closed = false;
   let leaving = false;
-  let tidiedMs = nowMs();
+  let tidiedMs = steadyMs();
 
   const first = await store.read();
   let stable = distribute(groupStored(first), first.revision, distributionParts);
@@ -177,6 +180,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
 
   const rollouts = new Rollouts({
     nowMs,
+    steadyMs,
     newId: random.id,
     rules: parts.rolloutRules ?? rolloutDefaults,
     try(key) {
@@ -288,7 +292,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     const { part, target } = partFor(session);
     const { record, stream } = session;
     const { snapshot, revision } = part.target;
-    if (record.wanted.root !== snapshot.root) session.aimedMs = nowMs();
+    if (record.wanted.root !== snapshot.root) session.aimedMs = steadyMs();
     fleet.want(record, snapshot.root, revision, nowMs());
     if (part.problems.length > 0) record.refusal = { root: snapshot.root, problems: part.problems };
     stream.retarget(target);
@@ -313,12 +317,12 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   }
 
   function tick(): void {
-    const now = nowMs();
+    const now = steadyMs();
     for (const session of sessions.values()) session.tick(now);
     rollouts.tick();
     if (now - tidiedMs < tidyMs) return;
     tidiedMs = now;
-    fleet.tidy(now);
+    fleet.tidy(nowMs());
     const used = new Set<string>();
     const scopes = new Set<string>();
     for (const { record, asker } of sessions.values()) {
@@ -382,7 +386,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     #sentAway = false;
 
     constructor(record: SidecarRecord, asker: Asker, opening: Opening, proven: Proven, peer: MeshPeer | undefined) {
-      const now = nowMs();
+      const now = steadyMs();
       this.record = record;
       this.asker = asker;
       this.#opening = opening;
@@ -422,7 +426,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       const event = this.stream.receive(request);
       switch (event.is) {
         case "acked":
-          if (event.root === record.wanted.root && record.root !== event.root) metrics.acked(now - this.aimedMs);
+          if (event.root === record.wanted.root && record.root !== event.root) metrics.acked(steadyMs() - this.aimedMs);
           fleet.enforce(record, event.root, event.revision, now);
           record.applyUs = event.applyUs;
           rollouts.enforced(record.key, event.root);
@@ -454,7 +458,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     }
 
     take(): SubscribeResponse | undefined {
-      const message = this.stream.take(nowMs(), this.#heartbeatMs);
+      const message = this.stream.take(steadyMs(), this.#heartbeatMs);
       if (message !== undefined) metrics.sent(message);
       return message;
     }
@@ -491,7 +495,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     }
 
     tick(now: number): void {
-      if (now > this.#notAfterMs) {
+      if (nowMs() > this.#notAfterMs) {
         const message = "The credential has ended and no other was sent. Open another stream with a fresh one.";
         this.end(controlFault("CREDENTIAL_EXPIRED", message));
         return;
@@ -565,7 +569,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       checkClaims(opening, proven);
       const known = opening.appliedRoot !== "" ? opening.appliedRoot : opening.diskRoot;
       const isResume = known !== "" && book.find(known) !== undefined;
-      const waitMs = (isResume ? resumes : coldStarts).take(nowMs());
+      const waitMs = (isResume ? resumes : coldStarts).take(steadyMs());
       if (waitMs > 0) {
         metrics.turnedAway(isResume);
         throw controlFault("TOO_MANY_SIDECARS", "Too many sidecars come at once. Try again when the delay is over.", {

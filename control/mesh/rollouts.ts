@@ -32,6 +32,8 @@ export interface Concerned {
 export interface RolloutWorld {
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly steadyMs: () => number;
   readonly newId: () => string;
   readonly rules: RolloutRules;
   /** Asks a sidecar to try the change. */
@@ -111,7 +113,6 @@ export class Rollouts {
     readonly mode: RolloutMode;
     readonly concerned: readonly Concerned[];
   }): string {
-    const nowMs = this.#world.nowMs();
     if (this.#running !== undefined) this.#end(RolloutState.ROLLED_BACK, `revision ${change.revision} took its place`);
     if (change.concerned.length === 0) {
       this.#world.promote();
@@ -125,13 +126,13 @@ export class Rollouts {
       revision: change.revision,
       fromRevision: change.fromRevision,
       mode: change.mode,
-      begunMs: nowMs,
+      begunMs: this.#world.nowMs(),
       order,
       members: new Map(),
       trials: new Map(),
       trying: undefined,
       stage: -1,
-      stageBeganMs: nowMs,
+      stageBeganMs: this.#world.steadyMs(),
       calls: noCalls,
       othersLost: new Map(),
     };
@@ -194,7 +195,7 @@ export class Rollouts {
   lost(key: string): void {
     const running = this.#running;
     if (running === undefined) return;
-    const nowMs = this.#world.nowMs();
+    const nowMs = this.#world.steadyMs();
     if (running.stage < 0 && running.trying?.key === key) {
       this.#takeBack(`sidecar ${key} was lost while it tried it`);
       return;
@@ -220,7 +221,7 @@ export class Rollouts {
     const running = this.#running;
     if (running === undefined) return;
     if (running.stage >= 0) this.#look();
-    else if (running.trying !== undefined && this.#world.nowMs() - running.trying.sinceMs >= trierMs) this.#tryNext(running);
+    else if (running.trying !== undefined && this.#world.steadyMs() - running.trying.sinceMs >= trierMs) this.#tryNext(running);
   }
 
   /** Ends the one that runs, as somebody asks. Returns undefined if it does not run. */
@@ -242,7 +243,7 @@ export class Rollouts {
     for (const [level, trial] of running.trials) {
       const key = trial.problems === undefined ? trial.waiting.shift() : undefined;
       if (key === undefined) continue;
-      running.trying = { key, level, sinceMs: this.#world.nowMs() };
+      running.trying = { key, level, sinceMs: this.#world.steadyMs() };
       this.#world.try(key);
       return;
     }
@@ -266,7 +267,7 @@ export class Rollouts {
       return;
     }
     running.stage = share;
-    running.stageBeganMs = this.#world.nowMs();
+    running.stageBeganMs = this.#world.steadyMs();
     running.othersLost.clear();
     const fresh: string[] = [];
     for (const { key, root } of running.order.slice(0, stageSize(share, running.order.length))) {
@@ -281,7 +282,7 @@ export class Rollouts {
     const running = this.#running;
     if (running === undefined || running.stage < 0) return;
     const { rules } = this.#world;
-    const nowMs = this.#world.nowMs();
+    const nowMs = this.#world.steadyMs();
     const usual = this.#world.usual();
     const isGone = (lostAtMs: number | undefined): boolean => lostAtMs !== undefined && nowMs - lostAtMs >= rules.goneMs;
     // Whoever left before the change reached it has nothing to say about it.
