@@ -1,4 +1,4 @@
-import { create, type DescMessage, fromBinary, getOption, hasOption, type Message, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, fromBinary, getOption, hasOption, isMessage, type Message, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { capabilityHistory, capabilityLevel, findExcess } from "./capability.ts";
 import { ConsumerSchema } from "./gen/outrigger/policy/v1/consumer_pb.ts";
@@ -57,6 +57,28 @@ test("a value without a name is found", () => {
 test("unknown fields survive the wire, and so are found there", () => {
   const bytes = toBinary(ConsumerSchema, withUnknown(create(ConsumerSchema, { metadata: { name: "a" } }), 1234));
   expect(findExcess(fromBinary(ConsumerSchema, bytes), capabilityLevel).map(({ field }) => field)).toEqual(["#1234"]);
+});
+
+/** Whatever later builds may add, and wherever: none of it is passed over in silence. */
+test("a field that nobody knows is found in whatever message of a resource it stands", () => {
+  const provider = providerWith("env");
+  let tried = 0;
+  const tryIn = (message: Message): void => {
+    message.$unknown = [{ no: 4000, wireType: 2, data: Uint8Array.of(1, 1) }];
+    const received = fromBinary(ProviderSchema, toBinary(ProviderSchema, provider));
+    expect(findExcess(received, capabilityLevel)).toMatchObject([{ field: expect.stringMatching(/#4000$/) }]);
+    delete message.$unknown;
+    tried += 1;
+    for (const value of Object.values(message)) walk(value);
+  };
+  const walk = (value: unknown): void => {
+    if (Array.isArray(value)) for (const item of value) walk(item);
+    else if (isMessage(value)) tryIn(value);
+    else if (typeof value === "object" && value !== null && "value" in value) walk(value.value);
+  };
+  tryIn(provider);
+  expect(findExcess(provider, capabilityLevel)).toEqual([]);
+  expect(tried).toBeGreaterThan(6);
 });
 
 test("no proto speaks of a level that has no line in the history", () => {

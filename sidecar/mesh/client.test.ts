@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { BootSource } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import type { Problem, Resource } from "../../proto/resources.ts";
-import { rootOf } from "../../proto/snapshot.ts";
+import { rootOf, snapshotOf } from "../../proto/snapshot.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
 import {
   heard,
@@ -300,6 +300,24 @@ describe("a root", () => {
     expect(heard(lines.last, "ack")).toMatchObject([{ revision: 1n }, { revision: 7n }]);
   });
 
+  test("that is refused and then no longer wanted is let go, so that it cannot take hold later", () => {
+    const parts = quietParts(clock, lines.dial);
+    const client = connect({
+      offer: (offer, later) => {
+        offered.push(offer);
+        return offer.root === second.snapshot.root
+          ? { applied: false, root: offer.root, problems: [], tookMs: 0 }
+          : parts.offer(offer, later);
+      },
+    });
+    lines.last.say(delta(undefined, first), delta(first, second), says.heartbeat(second, 1));
+    expect(offered.map(({ root }) => root)).toEqual([first.snapshot.root, second.snapshot.root]);
+    // Control goes back to what holds, and says so by heartbeats alone. Offering that again ends every further attempt at the other.
+    lines.last.say(says.heartbeat(first, 2), says.heartbeat(first, 3));
+    expect(offered.slice(2).map(({ root }) => root)).toEqual([first.snapshot.root]);
+    expect(client.status().root).toBe(first.snapshot.root);
+  });
+
   test("that is only to be tried is compiled and does not hold", () => {
     const tried: string[] = [];
     const client = connect({
@@ -383,6 +401,34 @@ describe("nobody is believed", () => {
     connect({}, says.delta(undefined, second, signer.root(first)));
     expect(offered).toEqual([]);
     expect(lines.last.left).toBe(true);
+  });
+
+  /** The promise to whoever fears for the store, the network or a replica: a snapshot that was tampered with is never taken. */
+  test("whoever changes any byte of what was signed; and of what was sent, only what was signed is ever offered", () => {
+    const signed = signer.root(first);
+    const message = says.delta(undefined, first, signed);
+    if (message.case !== "delta") throw new Error("a delta is one");
+    const content = message.value.content ?? new Uint8Array();
+    let harmless = 0;
+    for (const bytes of [signed.statement, signed.signature, content]) {
+      for (let at = 0; at < bytes.length; at++) {
+        const before = bytes[at] ?? 0;
+        bytes[at] = before ^ 1;
+        lines = new Lines(clock);
+        offered = [];
+        const client = connect({}, message);
+        // Some bits around resources mean nothing to whoever reads: then what comes out is what was signed.
+        if (bytes === content) harmless += offered.length;
+        else expect(offered).toEqual([]);
+        for (const { resources } of offered) expect(snapshotOf(resources, sha256).root).toBe(first.snapshot.root);
+        void client.close();
+        bytes[at] = before;
+      }
+    }
+    expect(harmless).toBeLessThan(content.length / 10);
+    offered = [];
+    connect({}, message);
+    expect(offered).toHaveLength(1);
   });
 
   test("a key that a trusted one has endorsed is trusted, also over several steps; one that nobody endorsed is not", () => {

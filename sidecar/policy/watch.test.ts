@@ -239,3 +239,30 @@ describe("an offer refused for what stands outside of it", () => {
     expect(timers).toEqual([]);
   });
 });
+
+test("a trial compiles and says what is wrong, and changes nothing", () => {
+  const { offer, trial, status, current } = watch();
+  offer(offerOf("one"));
+  const before = status();
+  expect(trial(offerOf("two"))).toEqual([]);
+  compile = () => ({ policy: undefined, problems: [problemOf("wrong")] });
+  expect(trial(offerOf("three"))).toEqual([problemOf("wrong")]);
+  // Also what holds already is compiled anew: that it once could be says nothing of now.
+  expect(trial(offerOf("one"))).toEqual([problemOf("wrong")]);
+  expect(status()).toBe(before);
+  expect(current().root).toBe("one");
+  expect(timers).toEqual([]);
+  expect(told).toHaveLength(1);
+});
+
+test("whoever offered what was refused hears when it takes hold after all", () => {
+  const { offer } = watch();
+  compile = () => ({ policy: undefined, problems: [problemOf("not there yet")] });
+  const later: Outcome[] = [];
+  offer(offerOf("one"), (outcome) => later.push(outcome));
+  timers[0]?.then();
+  expect(later).toEqual([]);
+  compile = (_, root) => ({ policy: policyOf(root), problems: [] });
+  timers.at(-1)?.then();
+  expect(later).toMatchObject([{ applied: true, root: "one" }]);
+});
