@@ -1,6 +1,6 @@
 /** The services of the mesh as they are served: streams, single requests that do the same, and what people ask about sidecars. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type DurationSchema, durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ContextValues, ServiceImpl } from "@connectrpc/connect";
 import type {
   MeshService,
@@ -144,8 +144,13 @@ function statusOf(record: SidecarRecord, nowMs: number): MessageInitShape<typeof
     refusal: [...(refusal?.problems ?? [])],
     refusedRoot: refusal?.root ?? "",
     bootedFrom,
-    ...(record.applyUs === 0 ? {} : { applyTime: durationFromMs(record.applyUs / 1000) }),
+    ...(record.applyUs === 0 ? {} : { applyTime: durationFromMicros(record.applyUs) }),
   };
+}
+
+/** A duration from whole microseconds: of fractions of milliseconds, arithmetic leaves nanoseconds that are no whole number. */
+function durationFromMicros(micros: number): MessageInitShape<typeof DurationSchema> {
+  return { seconds: BigInt(Math.floor(micros / 1e6)), nanos: Math.round(micros % 1e6) * 1000 };
 }
 
 function rolloutOf(facts: RolloutFacts): MessageInitShape<typeof RolloutSchema> {

@@ -221,7 +221,7 @@ export class MeshStream {
     if (this.#goaway !== undefined) {
       const { spreadMs, reason } = this.#goaway;
       this.#goaway = undefined;
-      return response({ case: "goaway", value: create(GoawaySchema, { spread: durationFromMs(spreadMs), reason }) });
+      return response({ case: "goaway", value: create(GoawaySchema, { spread: durationFromMs(Math.round(spreadMs)), reason }) });
     }
     if (this.#awaited !== undefined) return this.#answerToWant(this.#awaited.target);
     if (this.#trial !== undefined) return this.#trial.sentAtMs === undefined ? this.#offerTrial(this.#trial, nowMs) : undefined;
