@@ -100,7 +100,7 @@ async function controlFailure(error: unknown, address: string): Promise<Failure>
   if (/certificate|self.signed|unable to verify/i.test(failed.rawMessage)) {
     return new Failure(
       `The certificate of ${address} is not believed: ${failed.rawMessage}.`,
-      "Name the authority's certificate with --control-ca; control keeps its own in its data folder.",
+      "Name the authority's certificate with --control-ca; `outrigger trust` prints it where control runs.",
     );
   }
   if (!(await answers(address))) {

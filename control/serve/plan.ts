@@ -16,6 +16,8 @@ import type { ResourceKey, StoredResource } from "../store/store.ts";
 
 /** Fields that are told of one resource at most: more than a person reads, and few enough that a plan of thousands of resources is small. */
 const fieldsMax = 100;
+/** Fields that are told in one plan at most: with them it stays below a megabyte, which every client takes. */
+const planFieldsMax = 5_000;
 /** Characters of a value that are told at most: a plan is read on a terminal. */
 const valueMax = 200;
 /** What stands for a value that may be a secret. */
@@ -43,9 +45,15 @@ export function planOf(
   { unchanged }: { readonly unchanged: boolean },
 ): PlannedChange[] {
   const changes: PlannedChange[] = [];
+  let fields = 0;
   for (const key of [...new Set(keys)].sort(compareText)) {
     const change = changeOf(before.get(key), after.get(key));
-    if (change !== undefined && (unchanged || change.change !== ChangeKind.UNCHANGED)) changes.push(change);
+    if (change === undefined || (!unchanged && change.change === ChangeKind.UNCHANGED)) continue;
+    const told = Math.min(change.fields.length, planFieldsMax - fields);
+    change.fieldsLeftOut += change.fields.length - told;
+    change.fields.length = told;
+    fields += told;
+    changes.push(change);
   }
   return changes;
 }

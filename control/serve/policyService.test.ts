@@ -1,10 +1,11 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ErrorInfoSchema } from "../../proto/gen/google/rpc/error_details_pb.ts";
 import {
   type ApplyResourcesResponse,
   ChangeKind,
+  ListRevisionsResponseSchema,
   type PlannedChange,
   PolicyService,
   RolloutMode,
@@ -295,6 +296,28 @@ describe("apply", () => {
     expect((await store.read()).resources.some(({ resource }) => resource.metadata?.name === "a")).toBe(false);
   });
 
+  test("tells of as many problems and fields as every client takes, and how many there are more", async () => {
+    const bad = Array.from({ length: 60 }, (_, at) =>
+      text(`${at}.yaml`, ...Array.from({ length: 40 }, (_, name) => provider(`Bad${name}`))),
+    );
+    const refused = await client.applyResources({ texts: bad });
+    expect(refused.problems).toHaveLength(1001);
+    expect(refused.problems.at(-1)?.message).toBe("1400 more problems are left out.");
+    const labels = (word: string) => `, labels: {${Array.from({ length: 60 }, (_, at) => `l${at}: ${word}`).join(", ")}}`;
+    const many = (word: string) =>
+      text(
+        "m.yaml",
+        ...Array.from(
+          { length: 100 },
+          (_, at) => `${head("Provider", `p${at}`, labels(word))}  openai: {row: compatible}\n  endpoint: http://h:1/v1\n`,
+        ),
+      );
+    await client.applyResources({ texts: [many("a")] });
+    const plan = (await client.applyResources({ texts: [many("b")], validateOnly: true })).plan?.changes ?? [];
+    const told = plan.reduce((sum, { fields }) => sum + fields.length, 0);
+    expect([plan.length, told, told + plan.reduce((sum, { fieldsLeftOut }) => sum + fieldsLeftOut, 0)]).toEqual([100, 5_000, 6_000]);
+  });
+
   test("two at once are made one after the other", async () => {
     const answers = await Promise.all([1, 2, 3, 4].map((port) => client.applyResources({ texts: [text("p.yaml", provider(`p${port}`))] })));
     expect(answers.map(({ revision }) => revision).sort()).toEqual([1n, 2n, 3n, 4n]);
@@ -422,6 +445,27 @@ describe("revisions", () => {
     const rest = await client.listRevisions({ pageSize: 2, pageToken: nextPageToken });
     expect(rest.revisions).toMatchObject([{ revision: 1n, author: "local", reason: "begin", rolledBackTo: 0n }]);
     expect(rest.nextPageToken).toBe("");
+  });
+
+  test("that tell of very many resources come in pages that every client takes", async () => {
+    // Long names, so that one revision is more than a megabyte.
+    const names = Array.from({ length: 5_000 }, (_, at) => `${"n".repeat(240)}-${at}`);
+    for (const port of [1, 2, 3]) {
+      const { revision } = await store.read();
+      const upserts = names.map((name) => ({ resource: routeOf(name, { match: { models: [`${name}-${port}`] } }), owner: "" }));
+      await store.write({ base: revision, upserts, removals: [], author: "a", reason: "", atMs: 0, rolledBackTo: 0 });
+    }
+    const seen: bigint[] = [];
+    let pages = 0;
+    for (let pageToken = "", first = true; first || pageToken !== ""; first = false) {
+      const page = await client.listRevisions({ pageSize: 1000, pageToken });
+      expect(toBinary(ListRevisionsResponseSchema, page).length).toBeLessThan(4 * 1024 * 1024);
+      seen.push(...page.revisions.map(({ revision }) => revision));
+      pageToken = page.nextPageToken;
+      pages += 1;
+    }
+    expect(seen).toEqual([6n, 5n, 4n, 3n, 2n, 1n]);
+    expect(pages).toBeGreaterThan(1);
   });
 
   test("are told apart", async () => {

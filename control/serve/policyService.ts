@@ -115,6 +115,10 @@ export interface PolicyParts {
 const resourcesMax = 20_000;
 /** Bytes of one page or one message of a watch: clients of gRPC take 4 MiB unless they are set otherwise. */
 const pageBytesMax = 3 * 1024 * 1024;
+/** Revisions that are read from the store in one go. */
+const revisionsAtOnce = 10;
+/** Problems that one answer tells: whoever has more begins with these. */
+const problemsMax = 1_000;
 /** Attempts to write while other controls write to the same store. */
 const attemptsMax = 5;
 /** Revisions that wait for a slow watcher; beyond them it gets several in one. */
@@ -168,19 +172,14 @@ export function createPolicyService(parts: PolicyParts): ServiceImpl<typeof Poli
         },
       });
       const { revision, applied, problems } = done;
-      return create(DeleteResourceResponseSchema, { revision: BigInt(revision), applied, problems: problems.map(problemMessage) });
+      return create(DeleteResourceResponseSchema, { revision: BigInt(revision), applied, problems: problemMessages(problems) });
     },
 
     async listRevisions(request) {
       check(ListRevisionsRequestSchema, request);
       const size = request.pageSize === 0 ? 50 : request.pageSize;
       const before = request.pageToken === "" ? undefined : revisionOfToken(request.pageToken);
-      const found = await reading(() => store.revisions(size + 1, before));
-      const shown = found.slice(0, size);
-      return create(ListRevisionsResponseSchema, {
-        revisions: shown.map(revisionMessage),
-        nextPageToken: found.length > size ? pageToken({ before: shown.at(-1)?.revision ?? 0 }) : "",
-      });
+      return listRevisions(store, size, before);
     },
 
     async diffRevisions(request) {
@@ -213,7 +212,7 @@ export function createPolicyService(parts: PolicyParts): ServiceImpl<typeof Poli
         plan: { changes: done.changes },
         revision: BigInt(done.revision),
         applied: done.applied,
-        problems: done.problems.map(problemMessage),
+        problems: problemMessages(done.problems),
       });
     },
 
@@ -302,7 +301,7 @@ class Changer {
       plan: { changes: done.changes },
       revision: BigInt(done.revision),
       applied: done.applied,
-      problems: done.problems.map(problemMessage),
+      problems: problemMessages(done.problems),
       rollout: done.rollout,
     });
   }
@@ -489,8 +488,27 @@ async function list(store: PolicyStore, request: MessageShape<typeof ListResourc
     resources: page,
     nextPageToken: more ? pageToken({ revision: policy.revision, after: last, filter }) : "",
     revision: BigInt(policy.revision),
-    problems: newest.problems.map(problemMessage),
+    problems: problemMessages(newest.problems),
   });
+}
+
+async function listRevisions(store: PolicyStore, size: number, from: number | undefined) {
+  const revisions: Revision[] = [];
+  let bytes = 0;
+  // A few at a time: one revision may tell of thousands of resources.
+  for (let before = from; ; before = Number(revisions.at(-1)?.revision)) {
+    const found = await reading(() => store.revisions(revisionsAtOnce, before));
+    for (const record of found) {
+      const message = revisionMessage(record);
+      bytes += toBinary(RevisionSchema, message).length;
+      if (revisions.length === size || (revisions.length > 0 && bytes > pageBytesMax)) {
+        const nextPageToken = pageToken({ before: Number(revisions.at(-1)?.revision) });
+        return create(ListRevisionsResponseSchema, { revisions, nextPageToken });
+      }
+      revisions.push(message);
+    }
+    if (found.length < revisionsAtOnce) return create(ListRevisionsResponseSchema, { revisions });
+  }
 }
 
 function fits(
@@ -687,6 +705,24 @@ function revisionMessage(record: RevisionRecord): Revision {
     rolledBackTo: BigInt(record.rolledBackTo),
     changes,
   });
+}
+
+function problemMessages(problems: readonly Problem[]) {
+  if (problems.length <= problemsMax) return problems.map(problemMessage);
+  // Errors first: a warning that is left out is no loss beside them.
+  const sorted = problems.toSorted((a, b) => compareText(a.severity, b.severity));
+  const message = `${problems.length - problemsMax} more problems are left out.`;
+  const severity = sorted[problemsMax]?.severity ?? "warning";
+  const rest: Problem = {
+    id: "policy/too-many",
+    severity,
+    kind: "",
+    name: "",
+    field: "",
+    message,
+    hint: "Correct the first ones and try again.",
+  };
+  return [...sorted.slice(0, problemsMax), rest].map(problemMessage);
 }
 
 function problemMessage(problem: Problem) {

@@ -1,6 +1,6 @@
 /** What every store keeps, asked of each of them. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -353,6 +353,18 @@ test.each(kinds.filter(({ lasting }) => lasting))(
   },
   60_000,
 );
+
+test("sqlite: a file that is something else, or of a later build, is left as it is", async () => {
+  const path = join(newFolder(), "policy.sqlite");
+  writeFileSync(path, "This is a letter and no database, and long enough to be told from one.\n".repeat(20));
+  await expect(openSqlite(path, { clock: new ManualClock() })).rejects.toThrow(`${path} cannot be used as a store: file is not a database`);
+  expect(readFileSync(path, "utf8")).toMatch(/^This is a letter/);
+  rmSync(path);
+  const store = await openSqlite(path, { clock: new ManualClock() });
+  store.database.exec("PRAGMA user_version = 99");
+  await store.close();
+  await expect(openSqlite(path, { clock: new ManualClock() })).rejects.toThrow("later build");
+});
 
 /** One step of a script: what is written from which revision. */
 const stepArbitrary = fc.record({

@@ -1,4 +1,16 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -102,6 +114,18 @@ test("the last resource can be removed through the store", async () => {
   expect(readdirSync(join(folder, "Consumer"))).toEqual([]);
 });
 
+test("a link stays a link, and what it leads to keeps its rights", async () => {
+  mkdirSync(join(folder, ".kept"));
+  put(".kept/a.txt", text("a", "one"));
+  chmodSync(join(folder, ".kept/a.txt"), 0o640);
+  symlinkSync(".kept/a.txt", join(folder, "a.yaml"));
+  expect(await teams()).toEqual({ a: "one" });
+  expect(await store.write(change(1, [thing("a", "two")]))).toEqual({ written: true, revision: 2 });
+  expect(lstatSync(join(folder, "a.yaml")).isSymbolicLink()).toBe(true);
+  expect(get(".kept/a.txt")).toContain("team: two");
+  expect(statSync(join(folder, ".kept/a.txt")).mode & 0o777).toBe(0o640);
+});
+
 test("owners outlast changes by hand", async () => {
   await store.write(change(0, [thing("a", "x")]));
   put("Consumer/default.a.yaml", text("a", "y"));
@@ -149,6 +173,17 @@ test("a folder that is only read gets nothing, and its history is elsewhere", as
   const again = await openFolder(only, { clock, readOnlyHistory: history });
   expect((await again.read()).revision).toBe(2);
   await again.close();
+});
+
+test("a change whose files cannot be written yet is made all the same, and written later", async () => {
+  // A folder that is a file: nothing can be put into it, whoever tries.
+  put("Consumer", "in the way");
+  expect(await store.write(change(0, [thing("a", "x")]))).toEqual({ written: true, revision: 1 });
+  await expect(store.read()).rejects.toThrow("ENOTDIR");
+  rmSync(join(folder, "Consumer"));
+  expect(await teams()).toEqual({ a: "x" });
+  expect((await store.revisions(10)).map(({ author }) => author)).toEqual(["ada"]);
+  expect(get("Consumer/default.a.yaml")).toContain("team: x");
 });
 
 test("whoever follows hears of changes by hand, and once of each wrong edit", async () => {

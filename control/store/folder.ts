@@ -7,7 +7,21 @@
  * one that opens the folder finds the edits and makes them. A file that somebody changed in that moment is left as it is: what it says
  * becomes the next revision.
  */
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Problem, problemText } from "../../proto/resources/problem.ts";
@@ -199,7 +213,13 @@ class FolderStore implements PolicyStore {
     const edits = editFiles(this.#folder, read.files, upserts, effect.deleted);
     this.#verify(read.files, edits, base, change);
     const outcome = this.#history.writeAlongside(change, () => this.#keepEdits(edits));
-    if (outcome.written) this.#finishEdits();
+    if (!outcome.written) return outcome;
+    try {
+      this.#finishEdits();
+    } catch (error) {
+      // It is committed and will be in the files as soon as they can be written; whoever was told otherwise would do it twice.
+      this.#fail(`The change is made and the files cannot be written yet: ${error instanceof Error ? error.message : String(error)}`);
+    }
     return outcome;
   }
 
@@ -286,21 +306,27 @@ function contentOf(path: string): string | undefined {
 
 /** Puts a text in the place of a file, or nothing; lasting once this returns. */
 function putText(path: string, text: string | undefined): void {
-  const folder = dirname(path);
-  if (text === undefined) rmSync(path, { force: true });
-  else {
-    mkdirSync(folder, { recursive: true });
-    // A name with a dot in front is not read as policy.
-    const beside = join(folder, `.${basename(path)}.outrigger-new`);
-    const file = openSync(beside, "w", 0o644);
-    try {
-      writeFileSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(beside, path);
+  if (text === undefined) {
+    rmSync(path, { force: true });
+    syncFolder(dirname(path));
+    return;
   }
+  const isThere = existsSync(path);
+  // A link stays a link: what it leads to gets the text, and keeps its rights.
+  const target = isThere ? realpathSync(path) : path;
+  const folder = dirname(target);
+  mkdirSync(folder, { recursive: true });
+  // A name with a dot in front is not read as policy.
+  const beside = join(folder, `.${basename(target)}.outrigger-new`);
+  const file = openSync(beside, "w", 0o644);
+  try {
+    if (isThere) fchmodSync(file, statSync(target).mode & 0o777);
+    writeFileSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(beside, target);
   syncFolder(folder);
 }
 

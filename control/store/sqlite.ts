@@ -62,7 +62,7 @@ export async function openSqlite(path: string, { clock, keep = revisionsKept }: 
     prepareForm(database);
   } catch (error) {
     database.close();
-    throw error;
+    throw new Error(`${path} cannot be used as a store: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
   return new Store(database, clock, keep);
 }
