@@ -5,11 +5,24 @@
  * Items may stand open side by side here, as another provider's tool calls come in pieces of several at once: a call is ended when
  * something else begins and its arguments are whole, or at the end of the answer. Only choice 0 is written: this API has no others.
  */
+import { Fault, FaultReason } from "../../../proto/fault.ts";
 import type { TokenLogprob } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent, Citation, ReasoningDelta, ToolCallDelta } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonValue, RawJson, stringify } from "../../framing/json.ts";
 import { writeLogprobs } from "./logprobs.ts";
 import { showSeal } from "./seal.ts";
+
+/**
+ * Characters of an answer at most. The last event of a stream repeats the whole of it, so all of it is kept until then; the limit is that of
+ * whole answers by default, far beyond what any model says and too little to fill a machine with one call.
+ */
+export const answerCharsMax = 64 * 1024 * 1024;
+
+/** The fault for an answer that is longer. */
+export function tooLong(): Fault {
+  const message = `The answer is longer than ${answerCharsMax} characters, and this format repeats all of it at the end.`;
+  return new Fault(FaultReason.PROVIDER_ANSWER_INVALID, message);
+}
 
 /** Takes what is to be said in a stream: the event's type and its members, as JSON without the braces. */
 export type Say = (type: string, members: string) => void;
@@ -65,6 +78,7 @@ export class ItemWriter {
   readonly #idEnd: string;
   readonly #say: Say | undefined;
   #open: OpenItem[] = [];
+  #chars = 0;
   #places = 0;
   #lost: Set<string> | undefined;
   /** The part that is being written: the type of its deltas, and what stands in each before the piece. */
@@ -167,6 +181,7 @@ export class ItemWriter {
     if (text === "" && tokens.length === 0) return;
     const part = this.#part(type);
     part.text += text;
+    this.#count(text.length);
     const piece = this.#deltaHead + JSON.stringify(text);
     if (type === "refusal") {
       this.#say?.(this.#deltaType, piece);
@@ -175,6 +190,11 @@ export class ItemWriter {
     const logprobs = writeLogprobs(tokens);
     part.logprobs.push(...logprobs);
     this.#say?.(this.#deltaType, `${piece},"logprobs":${stringify(logprobs)}`);
+  }
+
+  #count(chars: number): void {
+    this.#chars += chars;
+    if (this.#chars > answerCharsMax) throw tooLong();
   }
 
   /** Sources stand with the text that leans on them. */
@@ -226,6 +246,7 @@ export class ItemWriter {
     }
     thought.signature += signature;
     thought.redacted += redacted;
+    this.#count(text.length + signature.length + redacted.length);
     if (text === "") return;
     const at = `"item_id":${JSON.stringify(thought.id)},"output_index":${thought.place},"summary_index":0`;
     if (thought.text === "") this.#say?.("response.reasoning_summary_part.added", `${at},"part":{"type":"summary_text","text":""}`);
@@ -252,6 +273,7 @@ export class ItemWriter {
     }
     if (delta.argumentsJson === "" || call.kind !== "call") return;
     call.text += delta.argumentsJson;
+    this.#count(delta.argumentsJson.length);
     const at = `"item_id":${JSON.stringify(call.id)},"output_index":${call.place}`;
     this.#say?.("response.function_call_arguments.delta", `${at},"delta":${JSON.stringify(delta.argumentsJson)}`);
   }

@@ -5,7 +5,7 @@
  */
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace, type JsonValue, RawJson } from "../../framing/json.ts";
-import type { OpenItem } from "./itemWriter.ts";
+import { answerCharsMax, type OpenItem, tooLong } from "./itemWriter.ts";
 
 /** Follows events that are passed on. */
 export class PassedEvents {
@@ -16,8 +16,10 @@ export class PassedEvents {
   readonly #done: string[] = [];
   #open: string[] = [];
   #last: Uint8Array | undefined;
-  /** What was said below the open items, in the conversation's events. */
-  #said: ChatEvent["event"][] = [];
+  /** What was said below the open items, piece joined to piece: an event for each token would be a hundred times the text. */
+  #said: Said[] = [];
+  /** Characters that are kept. */
+  #chars = 0;
 
   /** Takes in whole frames and the events that they stand for. */
   pass(frames: Uint8Array, events: readonly ChatEvent[]): void {
@@ -25,8 +27,9 @@ export class PassedEvents {
     for (const { event } of events) {
       if (event.case === "start") this.begun = true;
       else if (event.case === "finish") this.ended = true;
-      else this.#said.push(event);
+      else this.#hear(event);
     }
+    if (this.#chars > answerCharsMax) throw tooLong();
     const buffer = Buffer.from(frames.buffer, frames.byteOffset, frames.length);
     for (let at = buffer.indexOf(ITEM); at !== -1; at = buffer.indexOf(ITEM, at + 1)) {
       // The type stands first in every event that was ever seen; in a text its quotes would be escaped.
@@ -64,7 +67,17 @@ export class PassedEvents {
     return { done, open, places };
   }
 
+  #hear(event: ChatEvent["event"]): void {
+    const said = pieceOf(event);
+    if (said === undefined) return;
+    this.#chars += said.text.length;
+    const last = this.#said.at(-1);
+    if (last?.kind === said.kind && last.number === said.number && said.id === "") last.text += said.text;
+    else this.#said.push(said);
+  }
+
   #line(line: string): void {
+    this.#chars += line.length;
     if (line.startsWith("added", line.indexOf(ITEM) + ITEM.length)) this.#open.push(line);
     else {
       this.#done.push(line);
@@ -75,8 +88,32 @@ export class PassedEvents {
   }
 }
 
+/** A piece of what was said. */
+interface Said {
+  readonly kind: "text" | "refusal" | "reasoning" | "toolCall";
+  /** The number of the call or thought; 0 for others. */
+  readonly number: number;
+  /** The call's id, at its beginning; empty for others. */
+  readonly id: string;
+  text: string;
+}
+
+function pieceOf(event: ChatEvent["event"]): Said | undefined {
+  switch (event.case) {
+    case "text":
+    case "refusal":
+      return { kind: event.case, number: 0, id: "", text: event.value.text };
+    case "reasoning":
+      return { kind: "reasoning", number: event.value.block, id: "", text: event.value.text };
+    case "toolCall":
+      return { kind: "toolCall", number: event.value.index, id: event.value.id, text: event.value.argumentsJson };
+    default:
+      return undefined;
+  }
+}
+
 /** An item that began, with what was said of it. Of a kind that only this dialect has nothing can be gone on with. */
-function openItem(wire: JsonObject, place: number, said: readonly ChatEvent["event"][]): OpenItem | undefined {
+function openItem(wire: JsonObject, place: number, said: readonly Said[]): OpenItem | undefined {
   const id = String(wire.id ?? "");
   switch (wire.type) {
     case "message": {
@@ -86,32 +123,34 @@ function openItem(wire: JsonObject, place: number, said: readonly ChatEvent["eve
         place,
         parts: [] as { type: "output_text" | "refusal"; text: string; annotations: JsonValue[]; logprobs: JsonValue[] }[],
       };
-      for (const event of said) {
-        if (event.case !== "text" && event.case !== "refusal") continue;
-        const type = event.case === "text" ? "output_text" : "refusal";
+      for (const { kind, text } of said) {
+        if (kind !== "text" && kind !== "refusal") continue;
+        const type = kind === "text" ? "output_text" : "refusal";
         const last = message.parts.at(-1);
-        if (last?.type === type) last.text += event.value.text;
-        else message.parts.push({ type, text: event.value.text, annotations: [], logprobs: [] });
+        if (last?.type === type) last.text += text;
+        else message.parts.push({ type, text, annotations: [], logprobs: [] });
       }
       return message;
     }
     case "function_call": {
-      const first = said.find((event) => event.case === "toolCall" && event.value.id === wire.call_id);
-      const number = first?.case === "toolCall" ? first.value.index : 0;
-      let text = "";
-      for (const event of said) if (event.case === "toolCall" && event.value.index === number) text += event.value.argumentsJson;
+      const number = said.find(({ kind, id }) => kind === "toolCall" && id === wire.call_id)?.number ?? 0;
+      const text = textOf(said, "toolCall", number);
       return { kind: "call", id, place, number, callId: String(wire.call_id ?? ""), name: String(wire.name ?? ""), text };
     }
     case "reasoning": {
-      const last = said.findLast((event) => event.case === "reasoning");
-      const number = last?.case === "reasoning" ? last.value.block : 0;
-      let text = "";
-      for (const event of said) if (event.case === "reasoning" && event.value.block === number) text += event.value.text;
+      const number = said.findLast(({ kind }) => kind === "reasoning")?.number ?? 0;
+      const text = textOf(said, "reasoning", number);
       return { kind: "thought", id, place, number, dialect: "responses", text, signature: "", redacted: "" };
     }
     default:
       return undefined;
   }
+}
+
+function textOf(said: readonly Said[], kind: Said["kind"], number: number): string {
+  let text = "";
+  for (const piece of said) if (piece.kind === kind && piece.number === number) text += piece.text;
+  return text;
 }
 
 function placeOf({ output_index: place }: JsonObject): number {
