@@ -308,7 +308,7 @@ function systemCode(error: unknown): string | undefined {
 /** Whether an end may be that of a proxy without HTTP/2: not if nobody listens there, nor if control itself has said no. */
 function mayBeProxy({ code, message }: LinkEnd): boolean {
   return (
-    ["unavailable", "internal", "unknown", "aborted", "unimplemented"].includes(code) &&
+    ["unavailable", "internal", "unknown", "aborted", "canceled", "unimplemented"].includes(code) &&
     !/ECONNREFUSED|ENOENT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|CERT|SELF_SIGNED/.test(message)
   );
 }

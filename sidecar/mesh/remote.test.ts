@@ -76,9 +76,9 @@ const parts: RemoteParts = {
       signingKeys: [signer.key()],
     });
   },
-  dial: (address) => {
+  dial: (address) => (events) => {
     dialled.push(address());
-    return lines.dial;
+    return lines.dial(events);
   },
   endOf: (error) => ({ code: "unavailable", message: String(error), retryAfterMs: undefined }),
   drawName: () => "drawn",

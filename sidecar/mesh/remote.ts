@@ -139,6 +139,8 @@ export async function prepareRemote(settings: RemoteSettings, parts: RemoteParts
     capabilityLevel: desk.capabilityLevel,
   };
   const scope = scopeOf(mesh);
+  // Once: it remembers which way the last link went.
+  const onward = parts.dial(addressOf);
   const slots: Slots =
     disk === undefined
       ? forgetful
@@ -161,7 +163,7 @@ export async function prepareRemote(settings: RemoteSettings, parts: RemoteParts
       linkOnce(
         async () => {
           await renew();
-          return parts.dial(addressOf);
+          return onward;
         },
         parts.endOf,
         events,

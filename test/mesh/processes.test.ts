@@ -1,6 +1,8 @@
 /** Control and sidecars as real processes, run as people run them. */
 import { execFile } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -148,6 +150,45 @@ test(
         return (await again.call()).key === "Bearer value-that-was-delivered" ? true : undefined;
       });
     } finally {
+      await mesh.close();
+    }
+  },
+  patienceMs,
+);
+
+test(
+  "where only HTTP/1.1 passes, policy comes in single requests",
+  async () => {
+    const mesh = new Mesh();
+    let polls = 0;
+    // What stands in between knows no HTTP/2, and passes on what it understands.
+    const proxy = createServer((incoming, outgoing) => {
+      polls += incoming.url?.endsWith("/Poll") === true ? 1 : 0;
+      const { method, headers } = incoming;
+      const onward = request(`${mesh.controlOrigin}${incoming.url}`, { method: method ?? "GET", headers }, (answer) => {
+        outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(outgoing);
+      });
+      onward.on("error", () => outgoing.destroy());
+      outgoing.on("close", () => onward.destroy());
+      incoming.pipe(onward);
+    });
+    await new Promise<void>((done) => {
+      proxy.listen(0, "127.0.0.1", done);
+    });
+    try {
+      await mesh.open();
+      const token = await mesh.joinToken("chat", 1);
+      await mesh.apply(policyOf(mesh.providerOrigin, 1));
+      const sidecar = await mesh.startSidecar("one", token, [], `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+      await sidecar.ready();
+      const revision = await mesh.apply(policyOf(mesh.providerOrigin, 2));
+      await until("it enforces it", async () => ((await mesh.statusOf("one"))?.revision === BigInt(revision) ? true : undefined));
+      expect(await sidecar.call()).toMatchObject({ model: "2", revision: "2" });
+      expect(polls).toBeGreaterThan(1);
+    } finally {
+      proxy.closeAllConnections();
+      proxy.close();
       await mesh.close();
     }
   },
