@@ -1,6 +1,7 @@
 /** The words of the commands that run a control or ask one. */
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { port, whole } from "./numbers.ts";
 import type { Terminal } from "./terminal.ts";
 import type { World } from "./world.ts";
 
@@ -69,7 +70,9 @@ export function addControlWords(program: Command, world: World, terminal: () => 
         .default("info")
         .env("OUTRIGGER_LOG_LEVEL"),
     )
-    .addOption(new Option("--drain-grace <seconds>", "how long sidecars may take to leave once it stops").argParser((text) => whole(text)))
+    .addOption(
+      new Option("--drain-grace <seconds>", "how long sidecars may take to leave once it stops").argParser((text) => whole(text, 0)),
+    )
     .action(async (options) => {
       const { control } = await import("./commands/control.ts");
       const origins = several(options.corsOrigin);
@@ -273,16 +276,6 @@ function span(text: string): number {
   const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit ?? ""];
   if (amount === undefined || unitMs === undefined) throw new InvalidArgumentError("Expected a time such as 90d, 12h, 30m or 45s.");
   return Number(amount) * unitMs;
-}
-
-function port(flags: string, description: string, fallback: number): Option {
-  return new Option(flags, description).default(fallback).argParser((text) => whole(text, 0, 65_535));
-}
-
-function whole(text: string, min = 0, max: number = Number.MAX_SAFE_INTEGER): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-  throw new InvalidArgumentError(`Expected a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}.`);
 }
 
 /** What a flag gives as several words and the environment as one text. */

@@ -1,8 +1,9 @@
 /** The words of the command line: which commands there are, what they take, and what they end with. Loads only what is asked for. */
 import { join } from "node:path";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import type { GivenSettings } from "../../sidecar/settings.ts";
 import { addControlWords } from "./controlWords.ts";
+import { port, whole } from "./numbers.ts";
 import { type OutputFormat, openTerminal, type Terminal } from "./terminal.ts";
 import { ExitCode, Failure, type World } from "./world.ts";
 
@@ -226,18 +227,8 @@ function addCaller(command: Command): Command {
     .addOption(new Option("-m, --model <name>", "the model to ask").default("smart").env("OUTRIGGER_MODEL"));
 }
 
-function port(flags: string, description: string, fallback: number): Option {
-  return new Option(flags, description).default(fallback).argParser((text) => whole(text, 0, 65_535));
-}
-
 function count(flags: string, description: string): Option {
   return new Option(flags, description).argParser((text) => whole(text, 0));
-}
-
-function whole(text: string, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-  throw new InvalidArgumentError(`Expected a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}.`);
 }
 
 /** The settings of a sidecar from the options of `run`. What was not given is left to the settings' own defaults. */

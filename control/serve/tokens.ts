@@ -5,11 +5,11 @@
  * away and finds it quickly. The command changes the file, and a running control sees that within a second.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { constants } from "node:fs";
-import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
+import { openPrivateFolder } from "../mesh/privateFolder.ts";
 
 /** What a token is good for: readers read and plan, editors change. */
 export type Role = "reader" | "editor";
@@ -111,18 +111,7 @@ export async function readTokens(path: string): Promise<readonly TokenRecord[]> 
 
 /** Puts tokens in the place of a file's, whole or not at all. */
 export async function writeTokens(path: string, tokens: readonly TokenRecord[]): Promise<void> {
-  const text = `${JSON.stringify(schema.parse({ tokens }), null, 2)}\n`;
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  // Written beside and renamed: a reader sees the old or the new, and a crash leaves the old.
-  const beside = `${path}.new`;
-  const file = await open(beside, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(beside, path);
+  openPrivateFolder(dirname(path)).write(basename(path), `${JSON.stringify(schema.parse({ tokens }), null, 2)}\n`);
 }
 
 function hashOf(token: string): Buffer {
