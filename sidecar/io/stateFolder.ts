@@ -1,5 +1,5 @@
 /** The folder in which a sidecar keeps what outlives it: the last good policy, and who it is. Only its own user may look inside. */
-import { chmod, mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { access, chmod, constants, mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { snapshotBytesMax } from "../../proto/mesh.ts";
 
@@ -12,10 +12,16 @@ export interface StateFolder {
   write(name: string, bytes: Uint8Array): Promise<void>;
 }
 
-/** Opens a folder, and makes it if it is not there. Rejects if it cannot be made or closed to others. */
+/** Opens a folder, and makes it if it is not there. Rejects if it cannot be made or written to. */
 export async function openStateFolder(folder: string): Promise<StateFolder> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await chmod(folder, 0o700);
+  try {
+    await chmod(folder, 0o700);
+  } catch (error) {
+    // A volume that a pod is given belongs to somebody else. Each file is closed to others by itself, and what is signed cannot be forged.
+    if (!(error instanceof Error && "code" in error && error.code === "EPERM")) throw error;
+  }
+  await access(folder, constants.W_OK);
   return {
     async read(name) {
       const path = join(folder, name);
