@@ -79,6 +79,11 @@ const headMs = 10_000;
 const bodyMs = 120_000;
 /** Connections at one time: 10,000 sidecars, and as many again while they move between replicas. */
 const connectionsMax = 20_000;
+/**
+ * Connections that wait to be taken: when control starts again all sidecars come within a moment, and one that the kernel drops believes
+ * that it is connected until its watchdog says otherwise. Linux takes no more than `net.core.somaxconn`, 4096 by default.
+ */
+const waitingMax = 4_096;
 /** Calls at one time on one connection: what one sidecar or one console has open. */
 const streamsMax = 1_000;
 /** From a connection to its first byte. */
@@ -173,7 +178,7 @@ export function createControlListener(options: ListenerOptions): ControlListener
     const server = makeServer();
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen(where, () => {
+      server.listen({ ...where, backlog: waitingMax }, () => {
         server.off("error", reject);
         // A connection that cannot be taken, for want of descriptors say, must not end the process.
         server.on("error", (error) => options.warn("A connection could not be taken.", error));

@@ -20,6 +20,7 @@ import {
   type SubscribeResponse,
   WantedContentSchema,
 } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
+import { PolicyProblemSchema } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import { BootSource } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import { chunkBytesMax, rootSigningBytes } from "../../proto/mesh.ts";
 import { rootOf, type SnapshotEntry } from "../../proto/snapshot.ts";
@@ -255,8 +256,7 @@ export class LightSidecar {
     const taste = wrong === undefined ? this.taste(root) : { refuse: wrong };
     if (taste === "ignore") return;
     this.#offer = undefined;
-    const problems =
-      taste === "accept" ? [] : [{ $typeName: "outrigger.policy.v1.PolicyProblem", id: "test", message: taste.refuse } as never];
+    const problems = taste === "accept" ? [] : [create(PolicyProblemSchema, { id: "test", message: taste.refuse })];
     if (offer.kind === "trial") {
       this.tell({ case: "trialResult", value: { $typeName: "outrigger.mesh.v1.TrialResult", root, problems } });
       return;

@@ -60,7 +60,7 @@ async function measure(count: number, folder: string, children: ChildProcess[]):
   let asked = askAs(control);
   const accounts = Array.from({ length: Math.ceil(count / perAccount) }, (_, at) => `team-${at}`);
   await apply(asked, policyFor(accounts, 1, 1));
-  const empty = await control.usage();
+  const empty = await control.usage(true);
 
   const tokens = new Map<string, string>();
   for (const account of accounts) {
@@ -85,10 +85,12 @@ async function measure(count: number, folder: string, children: ChildProcess[]):
     }),
   );
   await collect(groups, count, "acks", 600_000);
-  const full = await control.usage();
+  const most = await control.usage();
+  const full = await control.usage(true);
   say(`${count} sidecars of ${accounts.length} accounts were connected after ${seconds(now() - beganMs)}, at ${coldPerSecond} a second`);
   say(
-    `memory: ${megabytes(full.rssBytes)} resident, ${megabytes(empty.rssBytes)} without sidecars: ${kilobytes((full.rssBytes - empty.rssBytes) / count)} for each`,
+    `memory: ${megabytes(full.rssBytes)} resident after a collection (${megabytes(most.rssBytes)} before), ${megabytes(empty.rssBytes)} without sidecars: ` +
+      `${kilobytes((full.rssBytes - empty.rssBytes) / count)} for each, of which ${kilobytes((full.heapBytes - empty.heapBytes) / count)} in the heap`,
   );
 
   await sleep(2_000);
@@ -149,25 +151,25 @@ async function measure(count: number, folder: string, children: ChildProcess[]):
   await Promise.all(groups.map((group) => ask(group, { is: "stick", oneIn: 100 })));
   const well = count - groups.reduce((sum, _, at) => sum + Math.ceil(Math.min(perProcess, count - at * perProcess) / 100), 0);
   await change("a change for all, one in a hundred reads nothing", count, well, true);
-  const used = await control.usage();
+  const used = await control.usage(true);
   say(`memory at the end: ${megabytes(used.rssBytes)} resident`);
 }
 
 interface Running {
   readonly port: number;
   readonly token: string;
-  usage(): Promise<{ readonly rssBytes: number; readonly heapBytes: number; readonly cpuMs: number }>;
+  usage(collect?: boolean): Promise<{ readonly rssBytes: number; readonly heapBytes: number; readonly cpuMs: number }>;
   kill(): void;
 }
 
 async function startControl(folder: string, port: number, children: ChildProcess[]): Promise<Running> {
-  const child = fork(join(import.meta.dirname, "control/main.ts"), [folder, String(port)], { execArgv: ["--max-old-space-size=2048"] });
+  const child = fork(join(import.meta.dirname, "control/main.ts"), [folder, String(port)], { execArgv: ["--expose-gc"] });
   children.push(child);
   const told = await nextMessage<{ port: number; token: string }>(child);
   return {
     ...told,
-    usage() {
-      child.send({});
+    usage(collect = false) {
+      child.send({ collect });
       return nextMessage(child);
     },
     kill: () => child.kill("SIGKILL"),

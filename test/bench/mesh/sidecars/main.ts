@@ -9,6 +9,9 @@ import { waitMs } from "../../../../sidecar/mesh/backoff.ts";
 import { LightSidecar } from "../../../kit/lightSidecar.ts";
 import type { SidecarsAsked, SidecarsTold } from "../main.ts";
 
+/** How long a stream may be silent at its beginning: three heartbeats, as for real sidecars. */
+const silentMs = 15_000;
+
 /** A sidecar and its connection. */
 class Connected {
   readonly sidecar: LightSidecar;
@@ -50,6 +53,10 @@ class Connected {
     stream.on("data", (bytes: Buffer) => this.#read(bytes));
     const opening = this.sidecar.opening({ credential: this.#token });
     this.#write({ case: "opening", value: opening });
+    // A connection that the kernel took and control never saw is silent for ever.
+    setTimeout(() => {
+      if (this.#session === session && this.sidecar.hello === undefined) over();
+    }, silentMs);
   }
 
   /** Reads nothing any more, as a process that hangs. */
@@ -81,7 +88,7 @@ class Connected {
       if (request.message.case === "ack") {
         tell({
           is: "acked",
-          resumed: this.#failures > 0 || before === this.sidecar.root,
+          resumed: before === this.sidecar.root,
           atMs: performance.timeOrigin + performance.now(),
         });
         this.#failures = 0;
