@@ -112,7 +112,8 @@ test("of sidecars that are gone the newest twenty thousand are remembered", () =
   expect(fleet.list()).toHaveLength(20_001);
   expect(fleet.find("n/a/i9")).toBeUndefined();
   expect(fleet.find("n/a/i10")).toBeDefined();
-  expect(fleet.find(stays.key)).toBe(stays);});
+  expect(fleet.find(stays.key)).toBe(stays);
+});
 
 /** The times of some sidecars could not be written to the wire, and with one of them nobody could be listed any more. */
 test("whatever time a sidecar took, it can be told", async () => {
@@ -132,3 +133,4 @@ test("whatever time a sidecar took, it can be told", async () => {
   expect(answer.sidecars).toHaveLength(1000);
   expect(() => toBinary(ListSidecarsResponseSchema, answer)).not.toThrow();
   expect(answer.sidecars[1]?.applyTime).toMatchObject({ seconds: 0n, nanos: 978_000 });
+});
