@@ -27,6 +27,7 @@ import { openSecrets } from "./io/secrets.ts";
 import { signer } from "./io/sign.ts";
 import { openStateFolder } from "./io/stateFolder.ts";
 import { openTelemetry } from "./io/telemetry.ts";
+import { tidyWhenIdle } from "./io/tidy.ts";
 import { openUpstream } from "./io/upstream.ts";
 import type { Dial } from "./mesh/link.ts";
 import { prepareRemote, type RemoteAddress, type RemoteParts } from "./mesh/remote.ts";
@@ -214,6 +215,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     corsOrigins: settings.corsOrigins,
     house,
   });
+  const stopTidying = tidyWhenIdle(clock, { open: () => listener.openCount, begun: () => listener.requestCount });
   let stopping: Promise<void> | undefined;
   const stopped = Promise.withResolvers<void>();
   const ops = createOps({
@@ -254,6 +256,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
       secrets.close();
       identities.close();
       load.close();
+      stopTidying();
       await upstream.close();
       telemetry.log.flush();
       stopped.resolve();

@@ -59,6 +59,7 @@ export class Keeper {
   draining = false;
   readonly #clock: Clock;
   readonly #open = new Set<Kept>();
+  #entered = 0;
   #bodyBytesHeld = 0;
   #stopSweep: (() => void) | undefined;
   #whenEmpty: (() => void) | undefined;
@@ -66,6 +67,11 @@ export class Keeper {
   constructor(clock: Clock, patience: Patience) {
     this.#clock = clock;
     this.patience = patience;
+  }
+
+  /** How many exchanges there have been. */
+  get enteredCount(): number {
+    return this.#entered;
   }
 
   /** How many exchanges are open. */
@@ -87,6 +93,7 @@ export class Keeper {
   /** An exchange begins. */
   enter(kept: Kept): void {
     this.#open.add(kept);
+    this.#entered += 1;
     if (this.#stopSweep === undefined) this.#sweepLater();
   }
 

@@ -99,6 +99,8 @@ export interface Listener {
   listenUnix(path: string): Promise<void>;
   /** Exchanges that are open. */
   readonly openCount: number;
+  /** How many requests there have been. */
+  readonly requestCount: number;
   /**
    * Stops: takes no new connections, tells callers to go elsewhere, lets what runs end for `graceMs`, then ends it with a fault in its own
    * words, and cuts what is left. Resolves when every connection is closed. Asked again, it waits for the shorter of the graces.
@@ -143,6 +145,10 @@ class DoorListener implements Listener {
 
   get openCount(): number {
     return this.#keeper.openCount;
+  }
+
+  get requestCount(): number {
+    return this.#keeper.enteredCount;
   }
 
   async listen(host: string, port: number): Promise<number> {
