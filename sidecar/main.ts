@@ -17,7 +17,7 @@ import { responsesDoor } from "./doors/responses.ts";
 import { recall } from "./filters/recall.ts";
 import { shed } from "./filters/shed.ts";
 import { systemClock } from "./io/clock.ts";
-import { type ControlAddress, certificatePem, dialControl, endOf, fetchAuthority, joinControl } from "./io/control.ts";
+import type { ControlAddress } from "./io/control.ts";
 import { openIdentities } from "./io/credentials/identities.ts";
 import { gunzip, keyPem, makeOwnKey, makeSealKey, verifySignature } from "./io/keys.ts";
 import { type LineWriter, openLines } from "./io/lines.ts";
@@ -80,6 +80,8 @@ const sealedLimits = {
 
 /** A control in another process, as a source of policy. Nothing is asked of it before a sidecar subscribes. */
 export async function remoteControl(settings: MeshSettings): Promise<PolicySource> {
+  // A sidecar beside its control does without, and would wait some 30 ms for it.
+  const { certificatePem, dialControl, endOf, fetchAuthority, joinControl } = await import("./io/control.ts");
   const disk = settings.stateFolder === null ? undefined : await openStateFolder(settings.stateFolder);
   const readText = (path: string | null): string => (path === null ? "" : readFileSync(path, "utf8").trim());
   const inPem = ({ url, authority, own }: RemoteAddress): ControlAddress => ({
