@@ -419,7 +419,7 @@ test("every store answers the same script the same way, with the same roots", as
     }),
     { numRuns: process.env.OUTRIGGER_LONG === undefined ? 12 : 300 },
   );
-});
+}, 600_000);
 
 /** Lets everything that is due in this turn happen. */
 function settled(): Promise<void> {
