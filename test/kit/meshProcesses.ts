@@ -92,7 +92,7 @@ export class Mesh {
   }
 
   /** Control's own authority, in PEM, without its key. */
-  get #authority(): string {
+  get authority(): string {
     const text = readFileSync(join(this.folder, "control", "authority.pem"), "utf8");
     return text.slice(text.indexOf("-----BEGIN CERTIFICATE-----"));
   }
@@ -118,24 +118,17 @@ export class Mesh {
     return (await this.sidecars().createJoinToken({ namespace: "default", account, uses })).token;
   }
 
-  /** Starts a sidecar with a state folder of its own, which it finds again under the same name. */
-  async startSidecar(name: string, token: string, more: readonly string[] = [], control = this.controlOrigin): Promise<SidecarUnderTest> {
+  /** Starts a sidecar with a join token and a state folder of its own, which it finds again under the same name. */
+  startSidecar(name: string, token: string, more: readonly string[] = [], control = this.controlOrigin): Promise<SidecarUnderTest> {
+    return this.startSidecarWith(name, ["--join-token", token, "--account", "chat", "--instance", name, ...more], control);
+  }
+
+  /** Starts a sidecar with what proves who it is among the words. */
+  async startSidecarWith(name: string, proof: readonly string[], control = this.controlOrigin): Promise<SidecarUnderTest> {
     const state = join(this.folder, name);
-    const words = ["sidecar", "--control", control, "--join-token", token, "--account", "chat", "--instance", name, "--state", state];
-    const process = this.#start([
-      "-o",
-      "json",
-      ...words,
-      "--port",
-      "0",
-      "--ops-port",
-      "0",
-      "--boot-grace",
-      "1",
-      "--log-format",
-      "json",
-      ...more,
-    ]);
+    const ports = ["--port", "0", "--ops-port", "0"];
+    const words = ["sidecar", "--control", control, "--state", state, ...ports, "--boot-grace", "1", "--log-format", "json", ...proof];
+    const process = this.#start(["-o", "json", ...words]);
     const said = JSON.parse(await process.wrote(/^\{[\s\S]*?^\}$/m)) as { readonly address: string; readonly operations: string };
     return new SidecarUnderTest(name, state, said.address, said.operations, process);
   }
@@ -157,7 +150,7 @@ export class Mesh {
     return createConnectTransport({
       baseUrl: this.controlOrigin,
       httpVersion: "1.1",
-      nodeOptions: this.controlOrigin.startsWith("https:") ? { ca: this.#authority } : {},
+      nodeOptions: this.controlOrigin.startsWith("https:") ? { ca: this.authority } : {},
       interceptors: [
         (next) => (call) => {
           call.header.set("authorization", `Bearer ${this.token}`);
@@ -238,7 +231,11 @@ export class SidecarUnderTest {
 
   /** Waits until it has a policy. */
   async ready(): Promise<void> {
-    await until(`${this.name} is ready`, async () => (await fetch(`${this.#operations}/readyz`)).ok || undefined);
+    await until(`${this.name} is ready`, async () => {
+      const why = await this.notReady();
+      if (why !== "") throw new Error(`${why}${this.process.log}`);
+      return true;
+    });
   }
 
   /** Why it is not ready; empty if it is. */

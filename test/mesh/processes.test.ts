@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { expect, test } from "vitest";
 import { Mesh, policyOf, type Seen, until } from "../kit/meshProcesses.ts";
 import { playOutage } from "./outage.ts";
@@ -194,6 +195,75 @@ test(
   },
   patienceMs,
 );
+
+test(
+  "in a cluster the pod's own token proves who a sidecar is, and one of a pod that is gone proves nothing",
+  async () => {
+    const keys = await generateKeyPair("ES256");
+    const jwk = { ...(await exportJWK(keys.publicKey)), kid: "one", alg: "ES256" };
+    // As much of an API server as control asks one: who issues tokens, with which keys, and whether a token's pod is still there.
+    const cluster = createServer(async (incoming, outgoing) => {
+      const body = (await incoming.toArray()).join("");
+      const answer = (value: unknown) => outgoing.end(JSON.stringify(value));
+      if (incoming.url?.endsWith("/openid-configuration")) return answer({ issuer: "https://cluster.test" });
+      if (incoming.url === "/openid/v1/jwks") return answer({ keys: [jwk] });
+      const { uid } = claimsOf(JSON.parse(body).spec.token)["kubernetes.io"].pod;
+      const user = { username: "system:serviceaccount:shop:chat", extra: { "authentication.kubernetes.io/pod-uid": [uid] } };
+      return answer({ status: uid === "pod-there" ? { authenticated: true, user } : { authenticated: false, error: "the pod is gone" } });
+    });
+    await new Promise<void>((done) => {
+      cluster.listen(0, "127.0.0.1", done);
+    });
+    const mesh = new Mesh();
+    try {
+      const write = (name: string, text: string): string => {
+        const path = join(mesh.folder, name);
+        writeFileSync(path, text);
+        return path;
+      };
+      const origin = `http://127.0.0.1:${(cluster.address() as AddressInfo).port}`;
+      const asked = [
+        "--trust-cluster",
+        origin,
+        "--cluster-ca",
+        write("cluster.pem", ""),
+        "--cluster-token",
+        write("reviewer", "its token"),
+      ];
+      await mesh.open(["--tls-host", "localhost", ...asked]);
+      const policy = policyOf(mesh.providerOrigin, 1).replace("{account: chat}", "{account: chat, namespace: shop}");
+      await mesh.apply(policy);
+      const authority = write("ca.pem", mesh.authority);
+      const tokenOf = (uid: string): Promise<string> => {
+        const claims = { namespace: "shop", serviceaccount: { name: "chat", uid: "sa" }, pod: { name: "chat-1", uid } };
+        return new SignJWT({ "kubernetes.io": claims, sub: "system:serviceaccount:shop:chat" })
+          .setProtectedHeader({ alg: "ES256", kid: "one" })
+          .setIssuer("https://cluster.test")
+          .setAudience("outrigger-control")
+          .setIssuedAt()
+          .setNotBefore("0s")
+          .setExpirationTime("10m")
+          .sign(keys.privateKey);
+      };
+      const words = async (uid: string) => ["--token-file", write(uid, await tokenOf(uid)), "--control-ca", authority];
+      const sidecar = await mesh.startSidecarWith("there", await words("pod-there"));
+      await sidecar.ready();
+      expect(await sidecar.call()).toMatchObject({ model: "1", revision: "1" });
+      expect(await mesh.statusOf("pod-there")).toMatchObject({ namespace: "shop", account: "chat", connected: true });
+      const gone = await mesh.startSidecarWith("gone", await words("pod-gone"));
+      await until("it says why", async () => (/unauthenticated|permission/.test(await gone.notReady()) ? true : undefined));
+    } finally {
+      cluster.closeAllConnections();
+      cluster.close();
+      await mesh.close();
+    }
+  },
+  patienceMs,
+);
+
+function claimsOf(token: string): { readonly "kubernetes.io": { readonly pod: { readonly uid: string } } } {
+  return JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
+}
 
 async function statusTable(mesh: Mesh): Promise<string> {
   const main = join(import.meta.dirname, "../../control/cli/main.ts");
