@@ -116,7 +116,7 @@ describe("parameters that are not there", () => {
   test("who the end user is changes nothing of an answer: it is left out and never refused", () => {
     const { seen, written } = asked(chatRequest({ user: "u" }), [unsupported("user")]);
     expect(seen.request.user).toBe("");
-    expect(written.warnings[0]?.message).toBe("user was left out: the provider does not take it: not there.");
+    expect(written.warnings[0]?.message).toBe("user was left out: the model m does not support it: not there.");
   });
 
   test("37: values that mean what their absence means are not sent and not refused, and zero is none of them", () => {

@@ -91,7 +91,7 @@ function supportedEmbedding(
 ): EmbeddingRequest {
   const lacking = (name: string): string | undefined => {
     const row = table.get(name);
-    return row?.support === "unsupported" ? (row.how === "" ? "" : `: ${row.how}`) : undefined;
+    return row?.support === "unsupported" ? because(row.how) : undefined;
   };
   const none = lacking("embeddings");
   if (none !== undefined) throw report.refusal("embeddings", none);
@@ -147,7 +147,7 @@ function supported(
     if (parameter === undefined) continue;
     const asked = parameter.asked(request);
     if (asked === "nothing") continue;
-    if (asked === "something") say(report, name, name, how);
+    if (asked === "something") report.unsupported(name, because(how));
     if (fitted === request) fitted = { ...request };
     parameter.forget(fitted);
   }
@@ -156,10 +156,15 @@ function supported(
     const name = extra.path.replace(/\[\d+\]/g, "[]");
     const row = rowOf(name, table);
     if (row === undefined ? !strictMembers : row.support !== "unsupported") return true;
-    say(report, name, extra.path, row?.how ?? "the API refuses members that it does not know");
+    report.unsupported(extra.path, because(row?.how ?? "the API refuses members that it does not know"));
     return false;
   });
   return extras.length === request.extras.length ? fitted : { ...fitted, extras };
+}
+
+/** What is said of a parameter, as the end of a sentence. */
+function because(how: string): string {
+  return how === "" ? "" : `: ${how}`;
 }
 
 /** The row of a path, or of what it is below of. */
@@ -170,29 +175,6 @@ function rowOf(path: string, table: ReadonlyMap<string, Capability>): Capability
     if (!/[.[]/.test(name)) return undefined;
   }
 }
-
-function say(report: Report, name: string, field: string, how: string): void {
-  const why = how === "" ? "" : `: ${how}`;
-  const first = /^[^.[]*/.exec(name)?.[0] ?? name;
-  if (hints.has(first) || hints.has(name)) report.dropped(field, `${field} was left out: the provider does not take it${why}.`);
-  else report.unsupported(field, why);
-}
-
-/** What changes nothing of the answer, and so is left out rather than refused. */
-const hints: ReadonlySet<string> = new Set([
-  "user",
-  "metadata",
-  "store",
-  "safety_identifier",
-  "prompt_cache_key",
-  "prompt_cache_retention",
-  "stream_options",
-  // What callers give back with an answer because it stood there.
-  "messages[].annotations",
-  "messages[].reasoning",
-  "messages[].reasoning_details",
-  "messages[].tool_calls[].index",
-]);
 
 /** One parameter of the conversation. */
 interface Parameter {

@@ -82,7 +82,7 @@ interface Turn {
 }
 
 function readTurn(message: Message, path: string, format: PromptFormat, report: Report): Turn {
-  if (message.name !== "") report.unsupported(`${path}.name`);
+  report.speaker(message, path);
   let text = "";
   let thought = false;
   message.parts.forEach((part, index) => {

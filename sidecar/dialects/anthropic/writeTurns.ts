@@ -121,7 +121,7 @@ class TurnWriter {
 
   #message(message: Message, at: number): void {
     const path = `messages[${at}]`;
-    if (message.name !== "") this.#report.unsupported(`${path}.name`);
+    this.#report.speaker(message, path);
     switch (message.role) {
       case Role.SYSTEM:
       case Role.DEVELOPER:

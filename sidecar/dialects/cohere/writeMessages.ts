@@ -31,7 +31,7 @@ class MessageWriter {
   }
 
   add(message: Message, path: string): void {
-    if (message.name !== "") this.#report.unsupported(`${path}.name`);
+    this.#report.speaker(message, path);
     for (const [index, part] of message.parts.entries()) {
       if (part.cache !== undefined) {
         this.#report.dropped(`${path}.parts[${index}].cache`, "This provider decides for itself what it keeps in its prompt cache.");

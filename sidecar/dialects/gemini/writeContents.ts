@@ -92,7 +92,7 @@ class ContentWriter {
   }
 
   #message(message: Message, path: string): void {
-    if (message.name !== "") this.#report.unsupported(`${path}.name`);
+    this.#report.speaker(message, path);
     switch (message.role) {
       case Role.SYSTEM:
       case Role.DEVELOPER:

@@ -385,8 +385,6 @@ describe("parameters", () => {
     ["logit_bias", { logitBias: { "1": 1 } }, {}],
     ["parallel_tool_calls", { tools, parallelToolCalls: false }, {}],
     ["service_tier", { serviceTier: "flex" }, {}],
-    ["user", { user: "me" }, {}],
-    ["user", { user: "Me!" }, { options: cloud }],
     ["seed", { seed: 2n ** 31n }, {}],
     ["stop", { stop: ["1", "2", "3", "4", "5", "6"] }, {}],
     ["stop", { stop: ["", "a"] }, {}],
@@ -401,6 +399,16 @@ describe("parameters", () => {
     ],
   ])("%s that it cannot carry is refused by name, or left out and reported", (field, init, how) => {
     expect(refusedField(init, how)).toBe(field);
+  });
+
+  it("says who the end user is where that has a place, and goes on without where not", () => {
+    for (const how of [
+      { request: { user: "me" }, options: undefined },
+      { request: { user: "Me!" }, options: cloud },
+    ]) {
+      const { warnings } = write(how.request, how.options === undefined ? {} : { options: how.options });
+      expect(warnings.map(({ code, field }) => `${code} ${field}`)).toEqual(["PARAMETER_DROPPED user"]);
+    }
   });
 
   // Callers who mark every prompt for a cache could not be answered at all, though the answer is the same without the marks.

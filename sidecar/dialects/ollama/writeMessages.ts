@@ -31,7 +31,7 @@ class MessageWriter {
   write(messages: readonly Message[]): JsonValue[] {
     messages.forEach((message, index) => {
       const path = `messages[${index}]`;
-      if (message.name !== "") this.#report.unsupported(`${path}.name`);
+      this.#report.speaker(message, path);
       if (message.role === Role.ASSISTANT) this.#assistant(message, path);
       else if (message.role === Role.SYSTEM || message.role === Role.DEVELOPER) this.#spoken("system", message, path);
       else if (message.role === Role.USER || message.role === Role.TOOL) this.#spoken("user", message, path);

@@ -4,6 +4,9 @@ import { strictNames, toolNames } from "../toolNames.ts";
 import type { OpenAiOptions } from "./options.ts";
 import { toolCallIds } from "./toolCallIds.ts";
 
+/** The path of thinking, in another form than its text, that stands in a message because it stood in an answer. */
+export const givenBack = /^messages\[\d+\]\.reasoning(_details)?$/;
+
 /** Whether nothing in a request of this dialect has to be said otherwise to an endpoint. The names of top-level members aside. */
 export function isPassable(request: ChatRequest, options: OpenAiOptions): boolean {
   if (options.strictMembers === true) return false;
@@ -20,6 +23,7 @@ export function isPassable(request: ChatRequest, options: OpenAiOptions): boolea
   if (options.cacheMarkers !== true && request.tools.some(({ cache }) => cache !== undefined)) return false;
   if (toolCallIdLength > 0 && toolCallIds(request, toolCallIdLength).size > 0) return false;
   if (options.freeToolNames !== true && toolNames(request, strictNames).sent.size > 0) return false;
+  if (thinking === "none" && request.extras.some(({ path }) => givenBack.test(path))) return false;
   let afterTool = false;
   for (const message of request.messages) {
     if (options.userAfterTool === false && afterTool && message.role !== Role.ASSISTANT && message.role !== Role.TOOL) return false;

@@ -33,11 +33,12 @@ import {
 import type { RequestInput, WrittenRequest } from "../dialect.ts";
 import { audioFormat, writeBase64, writeDataUrl } from "../media.ts";
 import { pathWriter } from "../path.ts";
+import { isHint } from "../report.ts";
 import { argumentsText } from "../toolArguments.ts";
 import { strictNames, toolNames } from "../toolNames.ts";
 import { nearestEffort } from "./efforts.ts";
 import type { OpenAiOptions } from "./options.ts";
-import { isPassable } from "./passable.ts";
+import { givenBack, isPassable } from "./passable.ts";
 import { toolCallIds } from "./toolCallIds.ts";
 
 /**
@@ -162,7 +163,8 @@ class RequestBuilder {
     }
     request.extras.forEach((extra, index) => {
       if (extra.dialect !== "openai") this.#lose(extra.path, "it belongs to another API");
-      else if (thinking !== undefined && /^messages\[\d+\]\.reasoning$/.test(extra.path)) {
+      else if (thinking === "none" && givenBack.test(extra.path)) this.#warn(extra.path, "the API takes no thinking back");
+      else if (thinking !== undefined && extra.path.endsWith(".reasoning") && givenBack.test(extra.path)) {
         // Callers of servers that write thinking under two names give it back twice.
         this.#warn(extra.path, "the thinking is given back once");
       } else if (!this.#place(root, extra.path, rawJson(extra.json, `extras[${index}].json`))) {
@@ -482,7 +484,7 @@ class RequestBuilder {
   /** Refuses what cannot be carried, or reports it. */
   #lose(field: string, why: string): void {
     const { model, dropUnsupported } = this.#input;
-    if (!dropUnsupported) {
+    if (!dropUnsupported && !isHint(field)) {
       throw new Fault(FaultReason.PARAMETER_UNSUPPORTED, `The model ${model} cannot be given ${field}: ${why}.`, {
         field,
         facts: { model },

@@ -34,7 +34,7 @@ export class Extras {
       const tool = /^tools\[(\d{1,4})\]$/.exec(extra.path);
       const inner = innerMember.exec(extra.path);
       if (extra.dialect !== "responses") report.unsupported(field, ", which belongs to another API");
-      else if (stateful.has(String(top))) report.unsupported(field, ", since nothing is kept between requests");
+      else if (stateful.has(String(top))) report.denied(field, ", since nothing is kept between requests");
       else if (tool !== null) this.#tools.push({ at: Number(tool[1]), json: this.raw(extra.json, field) });
       else if (inner !== null) this.#sort(`${inner[1]}.`, inner[2] ?? inner[3] ?? "", extra);
       else this.#placed.push(extra);

@@ -56,9 +56,7 @@ class ItemsWriter {
 
   #message(message: Message, path: string): void {
     const { report } = this.#input;
-    // The id of its call says enough of a tool.
-    if (message.name !== "" && message.role === Role.TOOL) report.dropped(`${path}.name`, "The API has no name for whoever speaks.");
-    else if (message.name !== "") report.unsupported(`${path}.name`);
+    report.speaker(message, path);
     switch (message.role) {
       case Role.ASSISTANT:
         this.#assistant(message.parts, path);
