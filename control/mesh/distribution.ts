@@ -2,7 +2,7 @@
  * One revision of policy as sidecars get it: by scope, each part made once, and what a capability level cannot take told beforehand.
  */
 import { create } from "@bufbuild/protobuf";
-import { findExcess } from "../../proto/capability.ts";
+import { type Excess, findExcess } from "../../proto/capability.ts";
 import type { SignedRoot } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { type PolicyProblem, PolicyProblemSchema, ProblemSeverity } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import { type SidecarIdentity, scopeOf } from "../../proto/mesh.ts";
@@ -83,6 +83,15 @@ export function distribute(resources: Resources, revision: number, parts: Distri
 
 function make(scoped: ScopedPolicy, madeFrom: number, revision: number, parts: DistributionParts): Distribution {
   const known = new Map<string, Part>();
+  /** By level and resource: what is shared by many scopes is searched once. */
+  const excess = new Map<number, Map<Resource, readonly Excess[]>>();
+  const excessOf = (resource: Resource, level: number): readonly Excess[] => {
+    const ofLevel = excess.get(level) ?? new Map<Resource, readonly Excess[]>();
+    excess.set(level, ofLevel);
+    const found = ofLevel.get(resource) ?? findExcess(resource, level);
+    ofLevel.set(resource, found);
+    return found;
+  };
   return {
     revision,
     madeFrom,
@@ -92,7 +101,7 @@ function make(scoped: ScopedPolicy, madeFrom: number, revision: number, parts: D
       const found = known.get(key);
       if (found !== undefined) return found;
       const part = asker.whole ? scoped.whole : scoped.partOf(asker);
-      const fresh = partOf(part, scope, asker.capabilityLevel, revision, parts);
+      const fresh = partOf(part, scope, (resource) => excessOf(resource, asker.capabilityLevel), revision, parts);
       known.set(key, fresh);
       return fresh;
     },
@@ -100,11 +109,17 @@ function make(scoped: ScopedPolicy, madeFrom: number, revision: number, parts: D
   };
 }
 
-function partOf(resources: Resources, scope: string, level: number, revision: number, parts: DistributionParts): Part {
+function partOf(
+  resources: Resources,
+  scope: string,
+  excessOf: (resource: Resource) => readonly Excess[],
+  revision: number,
+  parts: DistributionParts,
+): Part {
   const unfit = new Set<Resource>();
   const problems: PolicyProblem[] = [];
   for (const resource of listResources(resources)) {
-    for (const { field, message } of findExcess(resource, level)) {
+    for (const { field, message } of excessOf(resource)) {
       unfit.add(resource);
       problems.push(problemOf(resource, field, message));
     }
