@@ -161,17 +161,6 @@ export const plantedBugs: Readonly<Record<string, Sabotage>> = Object.freeze({
     },
   }),
   "signatures are not looked at": (parts) => ({ ...parts, verify: () => true }),
-  "hashes are not looked at": (parts, inForce) => ({
-    ...parts,
-    offer(offer, later) {
-      const outcome = parts.offer(offer, later);
-      // As if what came were taken for what was announced.
-      if (outcome.applied && inForce.revision % 3 === 2 && inForce.snapshot !== undefined) {
-        inForce.snapshot = { ...inForce.snapshot, root: "another" };
-      }
-      return outcome;
-    },
-  }),
   "time is never up": (parts, _, clock) => ({
     ...parts,
     clock: {
