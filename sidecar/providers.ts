@@ -79,6 +79,19 @@ const textVectors = all(["embeddings.tokens"], "unsupported", "the API takes tex
 
 const oneAnswer = all(["n"], "unsupported", "there is one answer to a call");
 
+/**
+ * Of an API that has a turn's answer and how it is sampled, and no more. What single models take besides, the dialects' own tables say,
+ * which an operator's `models` go before.
+ */
+const turnsOnly: readonly Capability[] = [
+  ...oneAnswer,
+  ...all(["seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs"], "unsupported", "the API has no such parameter"),
+  ...all(["response_format.json_object"], "unsupported", "the API takes JSON by a schema only"),
+  ...all(["response_format.json_schema"], "emulated", "by a tool that must be called, where the model knows no other way"),
+  ...all(["reasoning"], "emulated", "by a word or a number of tokens, whichever the model takes"),
+  ...all(["temperature"], "emulated", "above 1 it is sent as 1"),
+];
+
 /** Servers that hand a request to engines of their own, and take what these engines know beside the format. */
 const engine = {
   ...compatible,
@@ -190,6 +203,11 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_tokens",
     developerRole: false,
     streamUsage: true,
+    capabilities: [
+      ...turnsOnly,
+      ...all(["max_output_tokens"], "emulated", "4096 where no other number is said, since the API wants one"),
+      ...all(["user"], "mapped", "metadata.user_id"),
+    ],
     modelPatterns: ["claude-*"],
   },
   bedrock: {
@@ -202,6 +220,7 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_tokens",
     developerRole: false,
     streamUsage: true,
+    capabilities: turnsOnly,
     modelPatterns: [],
   },
   gemini: {
@@ -237,7 +256,14 @@ export const providerRows: Readonly<Record<string, ProviderRow>> = Object.freeze
     maxTokensField: "max_tokens",
     developerRole: false,
     streamUsage: true,
-    capabilities: [...oneAnswer, ...all(["logit_bias"], "unsupported", "the API has no such parameter")],
+    capabilities: [
+      ...oneAnswer,
+      ...all(["logit_bias", "user"], "unsupported", "the API has no such parameter"),
+      ...all(["parallel_tool_calls"], "unsupported", "the model decides how many tools it calls at once"),
+      ...all(["tool_choice"], "emulated", "to name a tool, it alone is offered"),
+      ...all(["reasoning"], "emulated", "by a number of tokens"),
+      ...all(["top_p"], "emulated", "as p, from 0.01 to 0.99"),
+    ],
     modelPatterns: ["command-*", "c4ai-*"],
   },
   compatible: {

@@ -11,7 +11,9 @@
 import { fromJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { ChatRequestSchema } from "../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { providerRows } from "../sidecar/providers.ts";
+import { capabilityTable } from "../sidecar/dialects/capabilities.ts";
+import { providerRows, rowNameOf } from "../sidecar/providers.ts";
+import { chatRequest } from "./kit/call.ts";
 import { goldenCases } from "./kit/golden.ts";
 import { compileTargets, type Target } from "./kit/targets.ts";
 
@@ -53,4 +55,30 @@ test.each(goldenCases("requests").map((each) => ({ name: each.name, each })))("$
 test("every dialect is among the targets", () => {
   const shown = new Set(targets.map(({ spec }) => spec.slice(0, spec.indexOf(":"))));
   expect([...shown].sort()).toEqual([...new Set(Object.values(providerRows).map(({ dialect }) => dialect))].sort());
+});
+
+// Two dialects refused by themselves what no table spoke of, so that neither the page nor an explanation showed it.
+test.each<[string, Parameters<typeof chatRequest>[0]]>([
+  ["n", { n: 3 }],
+  ["seed", { seed: 1n }],
+  ["presence_penalty", { presencePenalty: 0.5 }],
+  ["frequency_penalty", { frequencyPenalty: 0.5 }],
+  ["logit_bias", { logitBias: { "7": 1 } }],
+  ["logprobs", { logprobs: { top: 0 } }],
+  ["stop", { stop: ["a"] }],
+  ["response_format", { responseFormat: { format: { case: "jsonObject", value: {} } } }],
+  ["response_format.json_object", { responseFormat: { format: { case: "jsonObject", value: {} } } }],
+])("where %s is refused, the provider's row says so", async (parameter, init) => {
+  const wires = await sideBySide(chatRequest(init));
+  const refusing = targets.filter(({ name }) => wires.get(name)?.includes(`refused: PARAMETER_UNSUPPORTED ${parameter}:`));
+  const unsaid = refusing.filter(({ spec, model }) => {
+    const dialect = spec.slice(0, spec.indexOf(":"));
+    // What these servers take depends on the form of their API, which policy says and no row.
+    if (dialect === "llama") return false;
+    const named = /row: ([a-z-]+)/.exec(spec)?.[1] ?? "";
+    const row = rowNameOf({ case: dialect, value: { row: named, ...(spec.includes("vertex:") ? { vertex: {} } : {}) } });
+    const said = capabilityTable(providerRows[row]?.capabilities ?? [])(model).get(parameter);
+    return said?.support !== "unsupported";
+  });
+  expect(unsaid.map(({ name }) => name)).toEqual([]);
 });
