@@ -1,8 +1,11 @@
 /**
- * Gives memory back that the process holds and does not need, at moments when nobody waits for it.
+ * Gives back the memory that only the start needed.
  *
- * Loading the program makes V8's heap twice as large as what is kept of it, and so does a busy hour. V8 would give that back when memory
- * runs short somewhere, of which it knows nothing in a container: a sidecar that has little to do would hold what its neighbours need.
+ * Loading the program makes V8's heap twice as large as what is kept of it. V8 would give that back when memory runs short somewhere, of
+ * which it knows nothing in a container: a sidecar that has little to do would hold what its neighbours need.
+ *
+ * It is done once, before the work begins, and never again: the collection that makes a heap smaller also throws away the code that V8 has
+ * compiled for what is hot, and calls after it cost twice as much for some seconds.
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -10,12 +13,10 @@ import type { Clock } from "../call.ts";
 
 /** How often it is looked whether there is nothing to do, in milliseconds. */
 const lookMs = 1000;
-/** Looks without a request before the first time: whoever starts a sidecar mostly calls at once. */
-const idleLooksAtStart = 2;
-/** The same later on: a pause of this length is none between two calls of one conversation. */
-const idleLooksLater = 15;
-/** Requests after which it is worth while again. Fewer leave less behind than the work costs, which is some 60 ms. */
-const requestsMin = 1000;
+/** Looks without a request before it is done: whoever starts a sidecar mostly calls at once. */
+const idleLooks = 2;
+/** Requests after which it is too late: code is hot then. */
+const requestsMax = 100;
 
 /** What has been asked of the process. */
 export interface Work {
@@ -25,23 +26,19 @@ export interface Work {
   begun(): number;
 }
 
-/** Looks after the process until the function returned is called. `collect` is V8's own full collection unless given. */
-export function tidyWhenIdle(clock: Clock, work: Work, collect: () => void = collectAll): () => void {
-  let idleLooks = 0;
+/** Waits for the moment, until it has come or passed or the function returned is called. `collect` is V8's own unless given. */
+export function tidyAfterStart(clock: Clock, work: Work, collect: () => void = collectAll): () => void {
+  let idle = 0;
   let seen = work.begun();
-  let tidiedAt: number | undefined;
   let stop = clock.after(lookMs, look);
 
   function look(): void {
     const begun = work.begun();
-    idleLooks = work.open() === 0 && begun === seen ? idleLooks + 1 : 0;
+    if (begun > requestsMax) return;
+    idle = work.open() === 0 && begun === seen ? idle + 1 : 0;
     seen = begun;
-    const due = tidiedAt === undefined ? idleLooks >= idleLooksAtStart : idleLooks >= idleLooksLater && begun - tidiedAt >= requestsMin;
-    if (due) {
-      tidiedAt = begun;
-      collect();
-    }
-    stop = clock.after(lookMs, look);
+    if (idle === idleLooks) collect();
+    else stop = clock.after(lookMs, look);
   }
 
   return () => stop();
