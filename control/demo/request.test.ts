@@ -240,7 +240,7 @@ test("a conversation with calls, results and pictures is understood", () => {
           ],
         },
         call,
-        { role: "tool", tool_call_id: "a", content: [{ type: "text", text: "12 degrees" }] },
+        { role: "tool", tool_call_id: "a", name: "look", content: [{ type: "text", text: "12 degrees" }] },
       ],
     }),
   );

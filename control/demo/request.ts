@@ -595,7 +595,8 @@ const fieldsOfRole: ReadonlyMap<string, readonly string[]> = new Map([
       "thinking",
     ],
   ],
-  ["tool", ["role", "content", "tool_call_id"]],
+  // The name is in no list of the API's, and it takes one: its older examples name the tool here.
+  ["tool", ["role", "content", "tool_call_id", "name"]],
   ["function", ["role", "content", "name"]],
 ]);
 

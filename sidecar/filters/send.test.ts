@@ -368,7 +368,7 @@ describe("send", () => {
   it("tells the caller what was left out of the request, after the start", async () => {
     const warning = { $typeName: "outrigger.chat.v1.Warning", code: "PARAMETER_DROPPED", field: "seed", message: "no seed" } as const;
     const lowered = { ...warning, code: "PARAMETER_CHANGED", field: "temperature" };
-    const { start } = playedProvider(plainDialect({ warnings: [warning, lowered] }));
+    const { start } = playedProvider(plainDialect({ warnings: [warning, lowered, warning] }));
     const call = makeCall();
     const { handler, iterable } = start(call);
     expect(call.notes.droppedParams).toEqual(["seed"]);
@@ -376,7 +376,8 @@ describe("send", () => {
     handler.data(bytes("a"));
     handler.end();
     const cases = (await batchesOf(iterable)).flatMap((batch) => batch.map(({ event }) => event.case));
-    expect(cases).toEqual(["start", "warning", "warning", "text", "end"]);
+    // The list names each once; the warnings say why of each.
+    expect(cases).toEqual(["start", "warning", "warning", "warning", "text", "end"]);
   });
 
   it("tells what filters changed before what the dialect did, and shows every batch to whoever watches, before the door asks", async () => {

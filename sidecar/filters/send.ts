@@ -258,7 +258,7 @@ function noteDropped({ notes }: Call, { warnings }: WrittenRequest): void {
   if (warnings.length === 0) return;
   // What was only sent in another form is a warning too, and was not left out.
   const dropped = warnings.filter(({ code }) => code === "PARAMETER_DROPPED");
-  if (dropped.length > 0) notes.droppedParams = shortList(dropped.map(({ field }) => field));
+  if (dropped.length > 0) notes.droppedParams = shortList([...new Set(dropped.map(({ field }) => field))]);
 }
 
 /** Names of what was left out go into a header and a log line: clients refuse heads of 8 KiB, and each byte may become three there. */

@@ -98,7 +98,7 @@ export class Extras {
 }
 
 /** Members by which a caller asks for state that is kept between requests. */
-export const stateful: ReadonlySet<string> = new Set(["previous_response_id", "conversation", "background", "store"]);
+const stateful: ReadonlySet<string> = new Set(["previous_response_id", "conversation", "background", "store"]);
 
 const plain = /^[A-Za-z0-9_-]+$/;
 const innerMember = /^(messages\[\d+\](?:\.parts\[\d+\]){0,2}(?:\.item)?|tools\[\d+\])(?:\.([A-Za-z0-9_-]+)|(\[".*"\]))$/s;
