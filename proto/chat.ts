@@ -234,11 +234,13 @@ export class Collector {
     return content;
   }
 
-  readonly #reasoningBlocks = new Map<string, { text: string; signature: string; redacted: string; dialect: string }>();
-  readonly #toolCalls = new Map<string, { id: string; name: string; argumentsJson: string }>();
+  // Made when they are needed: most answers have neither, and maps are dear.
+  #reasoningBlocks: Map<string, { text: string; signature: string; redacted: string; dialect: string }> | undefined;
+  #toolCalls: Map<string, { id: string; name: string; argumentsJson: string }> | undefined;
 
   #addReasoning(delta: ValueOf<"reasoning">): void {
     const key = `${delta.choice}/${delta.block}`;
+    this.#reasoningBlocks ??= new Map();
     let block = this.#reasoningBlocks.get(key);
     if (block === undefined) {
       const value = { $typeName: "outrigger.chat.v1.Reasoning" as const, text: "", signature: "", redacted: "", dialect: "" };
@@ -254,6 +256,7 @@ export class Collector {
 
   #addToolCall(delta: ValueOf<"toolCall">): void {
     const key = `${delta.choice}/${delta.index}`;
+    this.#toolCalls ??= new Map();
     let call = this.#toolCalls.get(key);
     if (call === undefined) {
       const value = { $typeName: "outrigger.chat.v1.ToolCall" as const, id: "", name: "", argumentsJson: "" };

@@ -5,7 +5,6 @@
  * Events that are rare are left to protobuf-es. What comes out decodes to the same message, which a property test holds to.
  */
 import { toBinary } from "@bufbuild/protobuf";
-import type { Usage } from "./gen/outrigger/chat/v1/conversation_pb.ts";
 import {
   type ChatEnd,
   type ChatEvent,
@@ -17,7 +16,24 @@ import {
   type TextDelta,
   type ToolCallDelta,
 } from "./gen/outrigger/chat/v1/events_pb.ts";
-import { utf8Length, writeUtf8 } from "./utf8.ts";
+import {
+  fieldSize,
+  fits,
+  lengthDelimited,
+  longSize,
+  moneySize,
+  numberSize,
+  tag,
+  textSize,
+  usageFits,
+  usageSize,
+  writeLong,
+  writeMoney,
+  writeNumber,
+  writeText,
+  writeUsage,
+  writeVarint,
+} from "./protobufFields.ts";
 
 /** Makes the bytes that an encoding is written to. */
 export type Allocate = (length: number) => Uint8Array;
@@ -129,17 +145,8 @@ function byHand({ event }: ChatEvent): boolean {
       return event.value.choice >= 0 && event.value.reason >= 0;
     case "start":
       return fits(event.value.created);
-    case "usage": {
-      const usage = event.value;
-      return (
-        fits(usage.inputTokens) &&
-        fits(usage.outputTokens) &&
-        fits(usage.totalTokens) &&
-        fits(usage.cachedInputTokens) &&
-        fits(usage.cacheWriteTokens) &&
-        fits(usage.reasoningTokens)
-      );
-    }
+    case "usage":
+      return usageFits(event.value);
     case "end":
       return event.value.cost === undefined || fits(event.value.cost.micros);
     case "heartbeat":
@@ -171,18 +178,8 @@ function eventSize({ event }: ChatEvent): number {
       const { choice, reason, nativeReason, stopSequence, detail } = event.value;
       return numberSize(choice) + numberSize(reason) + textSize(nativeReason) + textSize(stopSequence) + textSize(detail);
     }
-    case "usage": {
-      const usage = event.value;
-      return (
-        optionalLongSize(usage.inputTokens) +
-        optionalLongSize(usage.outputTokens) +
-        optionalLongSize(usage.totalTokens) +
-        optionalLongSize(usage.cachedInputTokens) +
-        optionalLongSize(usage.cacheWriteTokens) +
-        optionalLongSize(usage.reasoningTokens) +
-        textSize(usage.nativeJson)
-      );
-    }
+    case "usage":
+      return usageSize(event.value);
     case "end":
       return event.value.cost === undefined ? 0 : fieldSize(moneySize(event.value.cost));
     default:
@@ -230,106 +227,8 @@ function writeFinish(bytes: Uint8Array, start: number, value: ChoiceFinish): num
   return writeText(bytes, position, 5, value.detail);
 }
 
-function writeUsage(bytes: Uint8Array, start: number, value: Usage): number {
-  let position = start;
-  if (value.inputTokens !== undefined) position = writeLong(bytes, position, 1, value.inputTokens);
-  if (value.outputTokens !== undefined) position = writeLong(bytes, position, 2, value.outputTokens);
-  if (value.totalTokens !== undefined) position = writeLong(bytes, position, 3, value.totalTokens);
-  if (value.cachedInputTokens !== undefined) position = writeLong(bytes, position, 4, value.cachedInputTokens);
-  if (value.cacheWriteTokens !== undefined) position = writeLong(bytes, position, 5, value.cacheWriteTokens);
-  if (value.reasoningTokens !== undefined) position = writeLong(bytes, position, 6, value.reasoningTokens);
-  return writeText(bytes, position, 7, value.nativeJson);
-}
-
 function writeEnd(bytes: Uint8Array, start: number, { cost }: ChatEnd): number {
   if (cost === undefined) return start;
   bytes[start] = tag(1, lengthDelimited);
-  let position = writeVarint(bytes, start + 1, moneySize(cost));
-  position = writeText(bytes, position, 1, cost.currency);
-  return cost.micros === 0n ? position : writeLong(bytes, position, 2, cost.micros);
-}
-
-function moneySize(money: { readonly currency: string; readonly micros: bigint }): number {
-  return textSize(money.currency) + longSize(money.micros);
-}
-
-/** The wire types that occur here (https://protobuf.dev/programming-guides/encoding). */
-const varint = 0;
-const lengthDelimited = 2;
-
-/** A field's number and wire type; all numbers here are below 16, so that the tag is one byte. */
-function tag(field: number, wireType: number): number {
-  return (field << 3) | wireType;
-}
-
-function writeText(bytes: Uint8Array, start: number, field: number, text: string): number {
-  if (text.length === 0) return start;
-  const length = utf8Length(text);
-  bytes[start] = tag(field, lengthDelimited);
-  return writeUtf8(bytes, writeVarint(bytes, start + 1, length), text, length);
-}
-
-function writeNumber(bytes: Uint8Array, start: number, field: number, value: number): number {
-  if (value === 0) return start;
-  bytes[start] = tag(field, varint);
-  return writeVarint(bytes, start + 1, value);
-}
-
-function writeLong(bytes: Uint8Array, start: number, field: number, value: bigint): number {
-  bytes[start] = tag(field, varint);
-  return writeVarint(bytes, start + 1, Number(value));
-}
-
-/** Writes a whole number from 0 to 2^53. */
-function writeVarint(bytes: Uint8Array, start: number, value: number): number {
-  let position = start;
-  let rest = value;
-  // Above 31 bits the shift operators no longer see the whole number.
-  while (rest > 0x7fffffff) {
-    bytes[position++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  while (rest > 0x7f) {
-    bytes[position++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  bytes[position++] = rest;
-  return position;
-}
-
-function varintSize(value: number): number {
-  if (value < 0x80) return 1;
-  if (value < 0x4000) return 2;
-  if (value < 0x20_0000) return 3;
-  let size = 3;
-  for (let rest = Math.floor(value / 0x20_0000); rest > 0; rest = Math.floor(rest / 128)) size++;
-  return size;
-}
-
-/** Tag, length and content of a field of `length` bytes. */
-function fieldSize(length: number): number {
-  return 1 + varintSize(length) + length;
-}
-
-function textSize(text: string): number {
-  return text.length === 0 ? 0 : fieldSize(utf8Length(text));
-}
-
-function numberSize(value: number): number {
-  return value === 0 ? 0 : 1 + varintSize(value);
-}
-
-function longSize(value: bigint): number {
-  return value === 0n ? 0 : optionalLongSize(value);
-}
-
-function optionalLongSize(value: bigint | undefined): number {
-  return value === undefined ? 0 : 1 + varintSize(Number(value));
-}
-
-const safeMax = BigInt(Number.MAX_SAFE_INTEGER);
-
-/** Whether a number can be written as a plain one without losing any of it. */
-function fits(value: bigint | undefined): boolean {
-  return value === undefined || (value >= 0n && value <= safeMax);
+  return writeMoney(bytes, writeVarint(bytes, start + 1, moneySize(cost)), cost);
 }

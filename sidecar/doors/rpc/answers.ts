@@ -1,18 +1,19 @@
 /**
  * The two ways in which the hot methods answer, for the pump to drive: message by message, and whole.
  */
-import { type DescMessage, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { toJsonString } from "@bufbuild/protobuf";
 import { type Batch, Collector } from "../../../proto/chat.ts";
 import { encodeEvents } from "../../../proto/encodeEvents.ts";
+import { encodeResponse } from "../../../proto/encodeResponse.ts";
 import type { Fault } from "../../../proto/fault.ts";
 import {
-  type CreateChatCompletionResponse,
   CreateChatCompletionResponseSchema,
   StreamChatCompletionResponseSchema,
 } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import type { ChatResponse } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import type { Call } from "../../call.ts";
 import type { AnswerHead, AnswerTail, Refusal, Rendering } from "../pump.ts";
-import { envelopeHead, wrap, wrapText, writeHead } from "./envelope.ts";
+import { envelopeHead, wrapText, writeHead } from "./envelope.ts";
 import { answerMetadata } from "./metadata.ts";
 import type { Wire } from "./wire.ts";
 
@@ -75,11 +76,7 @@ export class UnaryAnswer implements Rendering {
   }
 
   end(): AnswerTail {
-    const response: CreateChatCompletionResponse = {
-      $typeName: CreateChatCompletionResponseSchema.typeName,
-      chat: this.#collector.response,
-    };
-    return this.#wire.end(wholeMessage(this.#wire, CreateChatCompletionResponseSchema, response));
+    return this.#wire.end(wholeMessage(this.#wire, this.#collector.response));
   }
 
   refuse(fault: Fault, call: Call): Refusal {
@@ -91,10 +88,15 @@ export class UnaryAnswer implements Rendering {
   }
 }
 
-function wholeMessage(wire: Wire, schema: DescMessage, message: CreateChatCompletionResponse): Uint8Array | string {
-  if (!wire.json) return wire.enveloped ? wrap(0, toBinary(schema, message)) : toBinary(schema, message);
-  const json = toJsonString(schema, message);
-  return wire.enveloped ? wrapText(0, json) : json;
+function wholeMessage(wire: Wire, chat: ChatResponse): Uint8Array | string {
+  if (wire.json) {
+    const json = toJsonString(CreateChatCompletionResponseSchema, { $typeName: CreateChatCompletionResponseSchema.typeName, chat });
+    return wire.enveloped ? wrapText(0, json) : json;
+  }
+  if (!wire.enveloped) return encodeResponse(chat, 0, allocate);
+  const bytes = encodeResponse(chat, envelopeHead, allocate);
+  writeHead(bytes, 0, bytes.byteLength - envelopeHead);
+  return bytes;
 }
 
 function allocate(length: number): Uint8Array {
