@@ -12,7 +12,8 @@ import type { PriceBook } from "../proto/gen/outrigger/policy/v1/price_book_pb.t
 import type { Provider } from "../proto/gen/outrigger/policy/v1/provider_pb.ts";
 import type { SidecarGrant } from "../proto/gen/outrigger/policy/v1/sidecar_grant_pb.ts";
 import { matcher } from "../proto/pattern.ts";
-import { groupResources, nameOf, namespaceOf, type Resource, type Resources } from "../proto/resources/kinds.ts";
+import { fullNameOf, groupResources, nameOf, namespaceOf, type Resource, type Resources } from "../proto/resources/kinds.ts";
+import type { Problem } from "../proto/resources/problem.ts";
 
 /** The account that a sidecar has proven to run as. */
 export interface Account {
@@ -26,6 +27,21 @@ export interface ScopedPolicy {
   partOf(account: Account): Resources;
   /** All but the grants, for a sidecar that shares its process with control. */
   readonly whole: Resources;
+  /** Grants of these namespaces that give nothing, since no consumer may use any of their routes. */
+  emptyGrants(namespaces: ReadonlySet<string>): readonly SidecarGrant[];
+}
+
+/** What is told of a grant that gives nothing: whoever wrote it sees its sidecars refuse every call, and nothing that says why. */
+export function emptyGrantProblem(grant: SidecarGrant): Problem {
+  return {
+    id: "policy/empty-grant",
+    severity: "warning",
+    kind: "SidecarGrant",
+    name: fullNameOf(grant),
+    field: "spec.routes",
+    message: "No consumer may use a route of this grant, so its sidecars get nothing and refuse every call.",
+    hint: "Add a Consumer that may use one, or a route for one.",
+  };
 }
 
 /** Prepares policy that is consistent. */
@@ -46,6 +62,11 @@ export function scopePolicy(resources: Resources): ScopedPolicy {
   const grants = resources.grants.map((grant) => compileGrant(grant, namespaceFor(grant)));
   return {
     whole: { ...resources, grants: [] },
+    emptyGrants: (namespaces) =>
+      resources.grants.filter((grant, index) => {
+        const compiled = grants[index];
+        return compiled !== undefined && namespaces.has(namespaceOf(grant)) && partOfNamespace(compiled.namespace, [compiled]).length === 0;
+      }),
     partOf(account) {
       const fitting = new Map<Namespace, Grant[]>();
       for (const grant of grants) {

@@ -93,6 +93,10 @@ describe("check", () => {
   test("ends with 4 where there are only warnings, with 0 where there is nothing to say", async () => {
     const fine = policy("fine.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
     expect(await runCommand(["check", "-f", fine])).toMatchObject({ code: 0, stdout: "3 resources in 1 file, no error, 0 warnings.\n" });
+    const grant =
+      "---\napiVersion: outrigger.dev/v1alpha1\nkind: SidecarGrant\nmetadata: {name: g}\nspec: {sidecars: [{account: a}], routes: ['*']}\n";
+    const granted = policy("granted.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near") + grant);
+    expect(await runCommand(["check", "-f", granted])).toMatchObject({ code: 0, stdout: "4 resources in 1 file, no error, 0 warnings.\n" });
     const exposed = await runCommand(["-o", "json", "check", "-f", fine, "--exposed"]);
     expect(exposed.code).toBe(4);
     expect(JSON.parse(exposed.stdout)).toMatchObject({

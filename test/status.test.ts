@@ -78,10 +78,20 @@ beforeAll(async () => {
               revision: 42n,
               fromRevision: 41n,
               state: RolloutState.STAGED,
-              shareMillionths: 10_000,
+              shareMillionths: 333_333,
               enforced: 1,
               refused: 1,
               begun: ago(60),
+            },
+            {
+              id: "r41",
+              revision: 41n,
+              fromRevision: 40n,
+              state: RolloutState.ROLLED_BACK,
+              shareMillionths: 333_333,
+              enforced: 1,
+              reason: "9 of 9 calls failed under it",
+              begun: ago(90),
             },
           ],
         }),
@@ -126,7 +136,11 @@ test("says of each what it enforces since when, and of one that refused which fi
   expect(stdout).toContain(
     "default/chat old-one refused bbbbbbbbbbbb and keeps aaaaaaaaaaaa:\n  error: Provider default/near: spec.credential.header.secret.delivered: This field needs capability level 2, this sidecar has 1. [policy/unknown-field]",
   );
-  expect(stdout).toContain("Roll-out r42 of revision 42 (before: 41): staged at 1 %; 1 enforce it, 1 refused it");
+  expect(stdout).toContain("Roll-out r42 of revision 42 (before: 41): staged at 33.3 %; 1 enforce it, 1 refused it");
+  // Nobody is counted any longer for what is over: "taken back; 1 enforce it" was told of a sidecar that had gone back.
+  expect((await outrigger("rollout", "list")).stdout).toContain(
+    "Roll-out r41 of revision 41 (before: 40): taken back. 9 of 9 calls failed under it\n",
+  );
   expect(stdout).toContain("2 of 4 sidecars enforce what they should. The newest revision is 42.");
 });
 

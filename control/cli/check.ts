@@ -21,6 +21,7 @@ import {
   type Resources,
 } from "../../proto/resources.ts";
 import { endpointOf, type ProviderRow, providerRows, rowNameOf } from "../../sidecar/providers.ts";
+import { emptyGrantProblem, scopePolicy } from "../scope.ts";
 
 /** What is checked: what `readResources` or a file store read. */
 export type Checked = Pick<ReadResources, "resources" | "problems" | "locate">;
@@ -47,6 +48,10 @@ export function check({ resources, problems, locate }: Checked, { exposed }: Che
     checkUse(resources, tell);
     checkConsumers(resources, exposed, tell);
     checkPrices(resources, tell);
+    for (const grant of scopePolicy(resources).emptyGrants(new Set(resources.grants.map(namespaceOf)))) {
+      const found = emptyGrantProblem(grant);
+      tell(found.id, found.severity, grant, found.field, found.message, found.hint);
+    }
   }
   return findings.sort(compareProblems);
 }

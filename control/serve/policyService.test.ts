@@ -243,6 +243,17 @@ describe("apply", () => {
     });
   });
 
+  // A route was granted, applied and current everywhere, and every call was refused: nobody had said that no consumer may use it.
+  test("a grant that gives nothing is told of while its namespace is changed, and only then", async () => {
+    const grant = `${head("SidecarGrant", "chat")}  sidecars: [{account: chat}]\n  routes: [fast]\n`;
+    const granted = await client.applyResources({ texts: [text("a.yaml", provider("near"), route("fast", "near"), grant)] });
+    expect(granted.applied).toBe(true);
+    expect(problems(granted)).toEqual([":0:0 SidecarGrant default/chat spec.routes policy/empty-grant"]);
+    const elsewhere = provider("far").replace("{name: far}", "{name: far, namespace: shop}");
+    expect(problems(await client.applyResources({ texts: [text("b.yaml", elsewhere)] }))).toEqual([]);
+    expect(problems(await client.applyResources({ texts: [text("c.yaml", consumer())] }))).toEqual([]);
+  });
+
   test("a set without an owner leaves owners as they are, and another owner takes over with a word", async () => {
     await client.applyResources({ texts: [text("a.yaml", provider("a"))], owner: "one" });
     await client.applyResources({ texts: [text("a.yaml", provider("a", "http://127.0.0.1:7/v1"))] });

@@ -46,7 +46,7 @@ import {
   type ResourceName,
   ResourceSchema,
 } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
-import { defaultNamespace, isKindName, kindNames } from "../../proto/resources/kinds.ts";
+import { defaultNamespace, groupResources, isKindName, kindNames } from "../../proto/resources/kinds.ts";
 import { compareText } from "../../proto/resources/problem.ts";
 import {
   fullNameOf,
@@ -61,6 +61,7 @@ import {
 } from "../../proto/resources.ts";
 import { wholeBytes } from "../../proto/snapshot.ts";
 import type { Clock } from "../clock.ts";
+import { emptyGrantProblem, scopePolicy } from "../scope.ts";
 import { sha256 } from "../sha256.ts";
 import { keyOf, keyText } from "../store/change.ts";
 import type { PolicyStore, ResourceKey, RevisionRecord, StoreChange, StoredPolicy, StoredResource, WriteOutcome } from "../store/store.ts";
@@ -355,6 +356,9 @@ class Changer {
     const changes = planOf(before, after, mentioned.map(keyText), { unchanged: !quiet });
     const changed = changes.filter(({ change }) => change !== ChangeKind.UNCHANGED);
     if (changed.length === 0) return { revision: base.revision, applied: false, changes, problems, rollout: "" };
+    // Only where something changes: what others left as it is, is not this caller's to hear each time.
+    const touched = new Set(changed.flatMap(({ name }) => (name === undefined ? [] : name.namespace || defaultNamespace)));
+    problems.push(...scopePolicy(groupResources(resources)).emptyGrants(touched).map(emptyGrantProblem));
     // What stands in files and is broken would be mixed with what is written now, and nobody could say what holds.
     if (hasError(base.problems)) return refused([...problems, ...base.problems]);
 

@@ -56,6 +56,7 @@ export type ProblemId =
   | "policy/unreachable-route"
   | "policy/idle-consumer"
   | "policy/no-consumer"
+  | "policy/empty-grant"
   | "policy/anonymous-consumer"
   | "policy/plain-http"
   | "policy/no-credential"

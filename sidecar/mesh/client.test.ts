@@ -88,6 +88,19 @@ describe("the stream", () => {
     expect(lines.lines).toHaveLength(2);
   });
 
+  // A sidecar that nobody had let in logged that it had lost control, and that what it did not have went on to hold.
+  test("is missed in other words before the first than when it was lost", () => {
+    const notes: string[] = [];
+    const note = (_: unknown, message: string): void => void notes.push(message);
+    openMesh({ ...quietParts(clock, lines.dial), note });
+    lines.last.end();
+    expect(notes).toEqual(["no stream to control yet"]);
+    clock.advance(1000);
+    lines.last.say(says.hello(signer));
+    lines.last.end();
+    expect(notes.slice(1)).toEqual(["connected to control", "lost control; what holds goes on to hold"]);
+  });
+
   test("is left if control takes the sidecar for another", () => {
     const client = openMesh(quietParts(clock, lines.dial));
     lines.last.say(says.hello(signer, { scope: "default/other@2" }));

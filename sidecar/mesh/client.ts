@@ -221,7 +221,11 @@ export function openMesh(parts: MeshParts): MeshClient {
     if (failures === 0) awaySinceMs = nowMs;
     const wait = waitMs(soon ? 0 : failures, end.retryAfterMs, random, nowMs - awaySinceMs);
     if (!soon) {
-      if (wasOpen || failures === 0) note("warn", "lost control; what holds goes on to hold", { code: end.code, cause: end.message });
+      if (wasOpen || failures === 0)
+        note("warn", connectedBefore ? "lost control; what holds goes on to hold" : "no stream to control yet", {
+          code: end.code,
+          cause: end.message,
+        });
       failures += 1;
     }
     cancelDial = clock.after(wait, dialNow);

@@ -1,4 +1,5 @@
 /** `outrigger check`: what is wrong with policy in files, and what is allowed and probably not meant. Nothing runs. */
+import { listResources } from "../../../proto/resources/kinds.ts";
 import { type Problem, problemText } from "../../../proto/resources/problem.ts";
 import { openFiles } from "../../store/files.ts";
 import { check as findAll } from "../check.ts";
@@ -18,8 +19,7 @@ export async function check(world: World, terminal: Terminal, { files, exposed }
   const findings = findAll(read, { exposed });
   const errors = findings.filter(({ severity }) => severity === "error").length;
   const warnings = findings.length - errors;
-  const { providers, routes, consumers, priceBooks } = read.resources;
-  const resources = providers.length + routes.length + consumers.length + priceBooks.length;
+  const resources = listResources(read.resources).length;
   const sum =
     errors === 0
       ? `${counted(resources, "resource")} in ${counted(read.files.length, "file")}, no error, ${counted(warnings, "warning")}.`

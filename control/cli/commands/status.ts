@@ -139,9 +139,14 @@ export async function endRollout(world: World, terminal: Terminal, { id, promote
 }
 
 function rolloutLine({ id, revision, fromRevision, state, shareMillionths, enforced, refused, reason }: Rollout): string {
-  const share = state === RolloutState.STAGED ? ` at ${shareMillionths / 10_000} %` : "";
-  const counts = `${enforced} enforce it${refused === 0 ? "" : `, ${refused} refused it`}`;
-  return `Roll-out ${id} of revision ${revision} (before: ${fromRevision}): ${stateWord(state)}${share}; ${counts}${reason === "" ? "" : `. ${reason}`}`;
+  const share = state === RolloutState.STAGED ? ` at ${Number((shareMillionths / 10_000).toFixed(1))} %` : "";
+  const over = state === RolloutState.DONE || state === RolloutState.ROLLED_BACK;
+  // Of what is over nobody counts any longer: whoever enforces something later is told by the sidecars' own lines.
+  const counts = [over ? "" : `${enforced} enforce it`, refused === 0 ? "" : `${refused} refused it`]
+    .filter((part) => part !== "")
+    .join(", ");
+  const rest = [counts === "" ? "" : `; ${counts}`, reason === "" ? "" : `. ${reason}`].join("");
+  return `Roll-out ${id} of revision ${revision} (before: ${fromRevision}): ${stateWord(state)}${share}${rest}`;
 }
 
 function stateWord(state: RolloutState): string {
