@@ -50,7 +50,6 @@ export const ROWS: readonly Row[] = [
     ["nginx", "openai", 1, undefined, true],
     ["nginx", "openai", 2, undefined, true],
     ["envoy", "openai", 1, "unary/nginx/openai/h1", true],
-    ["envoy", "openai", 2, "unary/nginx/openai/h2", false],
     ["outrigger", "openai", 1, "unary/nginx/openai/h1", true],
     ["outrigger", "grpc", 2, "unary/nginx/openai/h2", true],
     ["outrigger", "connect-json", 1, "unary/nginx/openai/h1", true],
