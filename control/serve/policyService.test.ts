@@ -16,7 +16,8 @@ import { ManualClock } from "../../test/kit/clock.ts";
 import { consumerOf, routeOf } from "../../test/kit/policy.ts";
 import { openMemory } from "../store/memory.ts";
 import type { PolicyStore } from "../store/store.ts";
-import { createPolicyService, type PolicyRecord, type Proposal } from "./policyService.ts";
+import type { PolicyRecord, Proposal } from "./policyChanges.ts";
+import { createPolicyService } from "./policyService.ts";
 
 const rules = makeRules();
 const clock = new ManualClock();
