@@ -7,11 +7,7 @@
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../proto/gen/grpc/reflection/v1/reflection_pb.ts";
-import {
-  ChatCompletionService,
-  CreateChatCompletionRequestSchema,
-  StreamChatCompletionRequestSchema,
-} from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
+import { ChatCompletionService } from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { EmbeddingService } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { ModelService } from "../../proto/gen/outrigger/chat/v1/model_service_pb.ts";
 import { healthService } from "../../proto/health.ts";
@@ -26,7 +22,7 @@ import { envelopeHead } from "./rpc/envelope.ts";
 import { type GenericStack, genericStack } from "./rpc/generic.ts";
 import { answerMetadata } from "./rpc/metadata.ts";
 import { plainRefusal, refuse, requestMessage, timeoutOf } from "./rpc/reading.ts";
-import { checkedChat, readMessage } from "./rpc/requests.ts";
+import { checkedChat, readChat } from "./rpc/requests.ts";
 import { WebTextExchange, webTextPrefix } from "./rpc/webText.ts";
 import { allWires, mediaType, type Wire } from "./rpc/wire.ts";
 
@@ -187,8 +183,7 @@ class RpcDoor implements Door {
 }
 
 function readRequest(wire: Wire, streaming: boolean, message: Uint8Array) {
-  const schema = streaming ? StreamChatCompletionRequestSchema : CreateChatCompletionRequestSchema;
-  const { chat, validateOnly } = readMessage(schema, message, wire.json);
+  const { chat, validateOnly } = readChat(message, streaming, wire.json);
   return { request: checkedChat(chat), validateOnly };
 }
 

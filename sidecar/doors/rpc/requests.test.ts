@@ -4,8 +4,10 @@ import { describe, expect, test } from "vitest";
 import { Fault } from "../../../proto/fault.ts";
 import { CreateChatCompletionRequestSchema } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { ChatRequestSchema } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { anyAsked } from "../../../test/kit/asked.ts";
 import { chatRequest } from "../../../test/kit/call.ts";
-import { checkedChat, readMessage } from "./requests.ts";
+import type { Asked } from "./chatReader.ts";
+import { checkedChat, readChat, readMessage } from "./requests.ts";
 
 const schema = CreateChatCompletionRequestSchema;
 const asked = create(schema, {
@@ -20,6 +22,18 @@ function faultOf(act: () => unknown): Fault {
     throw caught;
   }
   throw new Error("a fault was expected");
+}
+
+/** What came of reading: the request, or all that its refusal tells. */
+function told(read: () => Asked) {
+  try {
+    const { chat, validateOnly } = read();
+    return { chat, validateOnly };
+  } catch (caught) {
+    if (!(caught instanceof Fault)) throw caught;
+    const { reason, message, field, violations } = caught;
+    return { reason, message, field, violations };
+  }
 }
 
 describe("readMessage", () => {
@@ -64,6 +78,18 @@ describe("readMessage", () => {
         expect(read).toEqual(fromBinary(schema, changed, { readUnknownFields: false }));
       }),
       { numRuns: 500 },
+    );
+  });
+
+  test("the requests of chats are read or refused in the same way", () => {
+    fc.assert(
+      fc.property(anyAsked, fc.nat(), fc.nat(255), fc.boolean(), (message, at, byte, json) => {
+        const bytes = json ? Buffer.from(toJsonString(schema, message)) : Buffer.from(toBinary(schema, message));
+        expect(told(() => readChat(bytes, false, json))).toEqual(told(() => readMessage(schema, bytes, json)));
+        if (bytes.byteLength > 0) bytes[at % bytes.byteLength] = byte;
+        expect(told(() => readChat(bytes, false, json))).toEqual(told(() => readMessage(schema, bytes, json)));
+      }),
+      { numRuns: 1000 },
     );
   });
 

@@ -3,15 +3,26 @@
  */
 import { type DescField, type DescMessage, fromBinary, fromJson, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
 import { Fault, FaultReason, type FieldViolation } from "../../../proto/fault.ts";
+import {
+  CreateChatCompletionRequestSchema,
+  StreamChatCompletionRequestSchema,
+} from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import type { ChatRequest } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { EmbeddingRequest } from "../../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { validateChat } from "../../../proto/validateChat.ts";
 import { validateEmbedding } from "../../../proto/validateEmbedding.ts";
 import { ELEMENTS_MAX, jsonElementsWithin, protoElementsWithin, tooManyElements } from "../../framing/elements.ts";
 import { decodeJson, isObject, JSON_DEPTH_MAX, JsonError, type JsonObject, parseObject } from "../../framing/json.ts";
+import { type Asked, readAsked } from "./chatReader.ts";
 
 /** Messages within each other at most, in either form: deeper is no conversation, and whoever walks through them stays safe. */
 export const messageDepthMax = JSON_DEPTH_MAX;
+
+/** Reads the request of a chat method. Throws what `readMessage` throws; what is usual is read without it. */
+export function readChat(bytes: Uint8Array, streaming: boolean, json: boolean): Asked {
+  const asked = json ? undefined : readAsked(bytes);
+  return asked ?? readMessage(streaming ? StreamChatCompletionRequestSchema : CreateChatCompletionRequestSchema, bytes, json);
+}
 
 /**
  * Reads one message. Throws `REQUEST_INVALID`, with the field's path where one is at fault, and `REQUEST_TOO_LARGE` for one that is made
