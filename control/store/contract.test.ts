@@ -1,8 +1,9 @@
 /** What every store keeps, asked of each of them. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { groupResources, type Resource } from "../../proto/resources/kinds.ts";
@@ -93,6 +94,9 @@ function seen(policy: StoredPolicy | undefined) {
   };
 }
 
+/** Notes in a form that can be compared. */
+const plain = (notes: ReadonlyMap<string, Uint8Array>) => Object.fromEntries([...notes].map(([name, content]) => [name, [...content]]));
+
 const key = (name: string, namespace = "default") => ({ kind: "Consumer" as const, namespace, name });
 
 describe.each(kinds)("$name", ({ name, open, several, lasting }) => {
@@ -126,6 +130,79 @@ describe.each(kinds)("$name", ({ name, open, several, lasting }) => {
     ]);
     // The namespace is written out, whoever wrote it.
     expect(resources.map(({ resource }) => resource.metadata?.namespace)).toEqual(["default", "default"]);
+  });
+
+  test("notes by topic, all of a change or nothing, and makes no revision of it", async () => {
+    const { store } = await opened();
+    const [one, two, three] = [new Uint8Array([1]), new Uint8Array([2, 0, 255]), new Uint8Array()];
+    const told: number[] = [];
+    store.watch(
+      0,
+      ({ revision }) => told.push(revision),
+      () => told.push(-1),
+    );
+    expect(await store.notes("some")).toEqual(new Map());
+    await store.note(
+      "some",
+      new Map([
+        ["a", one],
+        ["b", two],
+      ]),
+    );
+    await store.note("other", new Map([["a", three]]));
+    await store.note(
+      "some",
+      new Map([
+        ["a", undefined],
+        ["b", one],
+        ["not there", undefined],
+        ["c", two],
+      ]),
+    );
+    expect(plain(await store.notes("some"))).toEqual({ b: [1], c: [2, 0, 255] });
+    expect(plain(await store.notes("other"))).toEqual({ a: [] });
+    // What was given stays the giver's: it may be used again.
+    one[0] = 9;
+    expect(plain(await store.notes("some"))).toEqual({ b: [1], c: [2, 0, 255] });
+    await settled();
+    expect(told).toEqual([]);
+    expect((await store.read()).revision).toBe(0);
+  });
+
+  test("keeps its notes when it is opened again", async ({ skip }) => {
+    if (!lasting) skip(`${name} keeps nothing beyond its process`);
+    const { store, clock, folder } = await opened();
+    await store.note("some", new Map([["a", new Uint8Array([7])]]));
+    await store.close();
+    ends.pop();
+    const again = await open(folder, clock);
+    ends.push(() => again.close());
+    expect(plain(await again.notes("some"))).toEqual({ a: [7] });
+  });
+
+  test("notes nothing, and waits for nobody, while somebody else writes", async ({ skip }) => {
+    if (!lasting) skip(`${name} has one handle`);
+    const { store, folder } = await opened();
+    await store.note("some", new Map([["a", new Uint8Array([7])]]));
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
+    const other = new DatabaseSync(join(folder, files.find((file) => file.endsWith(".sqlite")) ?? ""));
+    other.exec("BEGIN IMMEDIATE");
+    await expect(
+      store.note(
+        "some",
+        new Map([
+          ["a", undefined],
+          ["b", new Uint8Array()],
+        ]),
+      ),
+    ).rejects.toThrow("locked");
+    other.exec("ROLLBACK");
+    other.close();
+    expect(plain(await store.notes("some"))).toEqual({ a: [7] });
+    await store.note("some", new Map([["a", undefined]]));
+    expect(plain(await store.notes("some"))).toEqual({});
+    // Whoever writes policy still waits for the other one.
+    expect(await store.write(change(0, [thing("a", "m")]))).toEqual({ written: true, revision: 1 });
   });
 
   test("keeps annotations", async () => {

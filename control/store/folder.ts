@@ -130,6 +130,14 @@ class FolderStore implements PolicyStore {
     };
   }
 
+  notes(topic: string): Promise<ReadonlyMap<string, Uint8Array>> {
+    return this.#history.notes(topic);
+  }
+
+  note(topic: string, changes: ReadonlyMap<string, Uint8Array | undefined>): Promise<void> {
+    return this.#history.note(topic, changes);
+  }
+
   async close(): Promise<void> {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;

@@ -19,6 +19,7 @@ interface Step {
 export function openMemory(keep = revisionsKept): PolicyStore {
   const standing = new Map<string, Standing>();
   const steps: Step[] = [];
+  const noted = new Map<string, Map<string, Uint8Array>>();
   let newest = 0;
   let cached: StoredPolicy | undefined;
   const followers = makeFollowers((after) => {
@@ -88,6 +89,15 @@ export function openMemory(keep = revisionsKept): PolicyStore {
         .slice(0, limit)
         .map(({ record }) => record),
     watch: followers.watch,
+    notes: async (topic) => new Map(noted.get(topic)),
+    async note(topic, changes) {
+      const known = noted.get(topic) ?? new Map<string, Uint8Array>();
+      noted.set(topic, known);
+      for (const [key, content] of changes) {
+        if (content === undefined) known.delete(key);
+        else known.set(key, content.slice());
+      }
+    },
     close: async () => followers.close(),
   };
 }

@@ -60,6 +60,10 @@ export async function openSqlite(path: string, { clock, keep = revisionsKept }: 
   try {
     database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
     prepareForm(database);
+    // Beside the form that is numbered: a build that knows nothing of notes leaves them alone, and can still use the file.
+    database.exec(
+      "CREATE TABLE IF NOT EXISTS notes (topic TEXT, key TEXT, content BLOB NOT NULL, PRIMARY KEY (topic, key)) STRICT, WITHOUT ROWID",
+    );
   } catch (error) {
     database.close();
     throw new Error(`${path} cannot be used as a store: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
@@ -180,6 +184,32 @@ class Store implements SqliteStore {
 
   watch(from: number, told: (policy: StoredPolicy) => void, failed: (reason: string) => void): () => void {
     return this.#followers.watch(from, told, failed);
+  }
+
+  async notes(topic: string): Promise<ReadonlyMap<string, Uint8Array>> {
+    return new Map(
+      this.#all("SELECT key, content FROM notes WHERE topic = ?", topic).map(({ key, content }) => [String(key), bytesOf(content)]),
+    );
+  }
+
+  async note(topic: string, changes: ReadonlyMap<string, Uint8Array | undefined>): Promise<void> {
+    const { database } = this;
+    database.exec("PRAGMA busy_timeout = 0");
+    try {
+      database.exec("BEGIN IMMEDIATE");
+      const keep = database.prepare("INSERT OR REPLACE INTO notes (topic, key, content) VALUES (?, ?, ?)");
+      const forget = database.prepare("DELETE FROM notes WHERE topic = ? AND key = ?");
+      for (const [key, content] of changes) {
+        if (content === undefined) forget.run(topic, key);
+        else keep.run(topic, key, content);
+      }
+      database.exec("COMMIT");
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK");
+      throw error;
+    } finally {
+      database.exec(`PRAGMA busy_timeout = ${busyMs}`);
+    }
   }
 
   async close(): Promise<void> {
@@ -309,5 +339,5 @@ function kindOfText(text: string): KindName {
 
 function bytesOf(value: unknown): Uint8Array {
   if (value instanceof Uint8Array) return value;
-  throw new Error("the store has a resource without content");
+  throw new Error("the store has a resource or a note without content");
 }

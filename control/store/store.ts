@@ -35,6 +35,16 @@ export interface PolicyStore {
    * it goes on by itself when it can.
    */
   watch(from: number, told: (policy: StoredPolicy) => void, failed: (reason: string) => void): () => void;
+  /**
+   * What control has noted about a topic, by key. Notes are what it must still know after a restart and is no policy: they belong to no
+   * revision, nobody is told of them, and a store that policy cannot be written through keeps them all the same.
+   */
+  notes(topic: string): Promise<ReadonlyMap<string, Uint8Array>>;
+  /**
+   * Notes what is given, and forgets what is undefined: all of it or nothing, lasting once this resolves if the store lasts. Waits for no
+   * other process that writes, since whoever notes has others to serve: it rejects, and the same can be noted again.
+   */
+  note(topic: string, changes: ReadonlyMap<string, Uint8Array | undefined>): Promise<void>;
   /** Closes files and databases. Nothing may be called after it. */
   close(): Promise<void>;
 }
