@@ -157,11 +157,11 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     stopping.abort();
     // With time left to arrive elsewhere before what has not left is cut.
     if (graceMs > 0) mesh.sendAway("this control stops", graceMs * 0.8);
-    else closeMesh();
+    else void closeMesh();
     const closed = listener.close(graceMs);
     stopped ??= (async () => {
       await closed;
-      closeMesh();
+      await closeMesh();
       await ops.close();
       unwatch();
       await store.close();

@@ -68,7 +68,8 @@ beforeAll(async () => {
             nextPageToken: first && sidecars.length > half ? "more" : "",
             revision: 42n,
             total: sidecars.length,
-            current: sidecars.filter(({ behind }) => behind === undefined).length,
+            current: sidecars.filter(({ behind, connected }) => behind === undefined && connected).length,
+            away: sidecars.filter(({ connected }) => connected !== true).length,
           };
         },
         listRollouts: () => ({
@@ -130,7 +131,7 @@ test("says of each what it enforces since when, and of one that refused which fi
   const lines = stdout.split("\n");
   expect(lines[0]).toMatch(/^ACCOUNT +INSTANCE +ROOT +REVISION +SINCE +STATE$/);
   expect(lines[1]).toMatch(/^default\/chat +a +a{12} +41 +3h ago +current$/);
-  expect(lines[2]).toMatch(/^default\/chat +b +a{12} +41 +3h ago +behind for 3s; away, last heard of 3m ago$/);
+  expect(lines[2]).toMatch(/^default\/chat +b +a{12} +41 +3h ago +behind for 3s; not connected for 3m$/);
   expect(lines[3]).toMatch(/^default\/chat +old-one +a{12} +41 +3h ago +refused for 95s$/);
   expect(lines[4]).toMatch(/^default\/chat +none +none +3h ago +current$/);
   expect(stdout).toContain(
@@ -141,7 +142,7 @@ test("says of each what it enforces since when, and of one that refused which fi
   expect((await outrigger("rollout", "list")).stdout).toContain(
     "Roll-out r41 of revision 41 (before: 40): taken back. 9 of 9 calls failed under it\n",
   );
-  expect(stdout).toContain("2 of 4 sidecars enforce what they should. The newest revision is 42.");
+  expect(stdout).toContain("2 of 4 sidecars enforce what they should; 1 is not connected. The newest revision is 42.");
 });
 
 test("ends with 0 when all enforce what they should, and gives machines everything", async () => {
@@ -156,6 +157,18 @@ test("ends with 0 when all enforce what they should, and gives machines everythi
     problems: [],
   });
   expect(asked).toMatchObject([{ namespace: "default", behindOnly: true }]);
+});
+
+// Right after control had restarted, one sidecar of a hundred was there, and all was said to be well.
+test("does not end with 0 while one that was there is not connected, unless only those that are were asked for", async () => {
+  sidecars = [sidecar("a"), sidecar("b", { connected: false, lastHeard: ago(7 * 3600) }), sidecar("c", { connected: false })];
+  const { code, stdout } = await outrigger("status");
+  expect(code).toBe(3);
+  expect(stdout).toMatch(/^default\/chat +b +a{12} +41 +3h ago +not connected for 7h$/m);
+  expect(stdout).toContain("1 of 3 sidecars enforces what it should; 2 are not connected. The newest revision is 42.");
+  sidecars = [sidecar("a")];
+  expect((await outrigger("status", "--connected")).code).toBe(0);
+  expect(asked.map(({ connectedOnly }) => connectedOnly)).toEqual([false, false, true]);
 });
 
 test("makes a join token, and says who may use it how long", async () => {

@@ -159,9 +159,12 @@ export function addControlWords(program: Command, world: World, terminal: () => 
     });
 
   addControl(program.command("status"))
-    .description("say which sidecar enforces which policy, and why one refused; ends with 3 if one does not enforce what it should")
+    .description(
+      "say which sidecar enforces which policy, and why one refused; ends with 3 if one does not enforce what it should, or is not connected",
+    )
     .option("--namespace <name>", "sidecars whose accounts are in this namespace", "")
-    .option("--behind", "only those that do not enforce what they should", false)
+    .option("--behind", "only those that do not enforce what they should, or are not connected", false)
+    .option("--connected", "only those that are connected", false)
     .action(async (options) => {
       const { status } = await import("./commands/status.ts");
       finish(await status(world, terminal(), options));

@@ -105,7 +105,7 @@ export async function controlOf(world: World, first: Offer, policy: ReadPolicy):
         stop();
         await leave();
         await bringing;
-        mesh.close();
+        await mesh.close();
         await store.close();
       };
     },

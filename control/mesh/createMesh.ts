@@ -41,8 +41,8 @@ export interface CreatedMesh {
   readonly mesh: Mesh;
   readonly meshService: ServiceImpl<typeof MeshService>;
   readonly sidecarService: ServiceImpl<typeof SidecarService>;
-  /** Ends all streams, and looks at no file any more. */
-  close(): void;
+  /** Ends all streams, and looks at no file any more. Resolves when the store may be closed. */
+  close(): Promise<void>;
   /** Vouches for control's own address, and for sidecars that have joined. */
   readonly authority: Authority;
 }
@@ -70,9 +70,9 @@ export async function createMesh(parts: CreateMeshParts): Promise<CreatedMesh> {
     secretsOf: delivery.secretsOf,
   });
   const unwatch = delivery.watch(mesh.deliverAgain);
-  const close = (): void => {
+  const close = (): Promise<void> => {
     unwatch();
-    mesh.close();
+    return mesh.close();
   };
   const serviceParts = { mesh, joining, clock, newId: () => Buffer.from(randomBytes(16)).toString("hex"), peerOf, callerOf };
   return { mesh, meshService: createMeshService(serviceParts), sidecarService: createSidecarService(serviceParts), authority, close };

@@ -5,12 +5,14 @@
 import type { PolicyProblem } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import type { BootSource } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import { compareText } from "../../proto/resources/problem.ts";
-import type { Tally } from "./rollout.ts";
+import { noCalls, type Tally } from "./rollout.ts";
 
-/** A sidecar that is gone is remembered for as long as somebody may come and ask what it was. */
+/** A sidecar that vanished is remembered for as long as somebody may come and ask what became of it. */
 const rememberMs = 24 * 60 * 60 * 1000;
-/** Sidecars that are gone and remembered at most, the oldest being forgotten first: pods come and go by the thousand. */
-const goneMax = 20_000;
+/** Sidecars that are away and remembered at most, the oldest being forgotten first: as many as one control has streams. */
+const awayMax = 20_000;
+/** After control's start nobody is forgotten for this long, however long control was away: sidecars come back within half a minute. */
+const returnMs = 10 * 60 * 1000;
 
 /** Who a sidecar is. */
 export interface SidecarName {
@@ -42,20 +44,27 @@ export interface SidecarRecord extends SidecarName {
   usual: Tally;
 }
 
+/** Hears of every change that should outlast control, at the moment of it; `gone` says that nothing of the sidecar is to be remembered. */
+export type FleetListener = (record: SidecarRecord, gone: boolean) => void;
+
 /** All sidecars. */
 export interface Fleet {
   /** The record of a sidecar that connects now. */
   connect(name: SidecarName, nowMs: number): SidecarRecord;
-  /** It is not connected any more. */
+  /** It is not connected any more, and may come back. */
   disconnect(record: SidecarRecord, nowMs: number): void;
+  /** It is not connected any more, and is not missed. */
+  forget(record: SidecarRecord): void;
   /** What it should enforce from now on. */
   want(record: SidecarRecord, root: string, revision: number, nowMs: number): void;
   /** It says that it enforces a root. */
   enforce(record: SidecarRecord, root: string, revision: number, nowMs: number): void;
+  /** It cannot enforce a root, or will not. */
+  refuse(record: SidecarRecord, root: string, problems: readonly PolicyProblem[]): void;
   find(key: string): SidecarRecord | undefined;
   /** Sorted by namespace, account and instance. */
   list(): readonly SidecarRecord[];
-  /** Forgets those that are gone for long. */
+  /** Forgets those that are away for long. */
   tidy(nowMs: number): void;
 }
 
@@ -64,15 +73,24 @@ export function keyOf({ namespace, account, instance }: SidecarName): string {
   return `${namespace}/${account}/${instance}`;
 }
 
-/** Begins with no sidecar. */
-export function openFleet(noCalls: Tally): Fleet {
-  const records = new Map<string, SidecarRecord>();
+/** Begins with what is remembered of sidecars from before the start, none of which is connected yet; those that were heard of longest ago first. */
+export function openFleet(remembered: readonly SidecarRecord[], startedMs: number, changed: FleetListener): Fleet {
+  const records = new Map(remembered.map((record) => [record.key, record]));
   let sorted: SidecarRecord[] | undefined;
 
   function update(record: SidecarRecord, nowMs: number): void {
     // Whoever should enforce nothing yet is not behind.
     const behind = record.wanted.root !== "" && record.root !== record.wanted.root;
-    record.behindSinceMs = behind ? (record.behindSinceMs ?? nowMs) : undefined;
+    const sinceMs = behind ? (record.behindSinceMs ?? nowMs) : undefined;
+    if (record.behindSinceMs === sinceMs) return;
+    record.behindSinceMs = sinceMs;
+    changed(record, false);
+  }
+
+  function remove(record: SidecarRecord): void {
+    records.delete(record.key);
+    sorted = undefined;
+    changed(record, true);
   }
 
   return {
@@ -104,15 +122,18 @@ export function openFleet(noCalls: Tally): Fleet {
       }
       record.connected = true;
       record.lastHeardMs = nowMs;
+      changed(record, false);
       return record;
     },
     disconnect(record, nowMs) {
       record.connected = false;
       record.lastHeardMs = nowMs;
-      // Those that are gone stand in the order in which they went.
+      // Those that are away stand in the order in which they went.
       records.delete(record.key);
       records.set(record.key, record);
+      changed(record, false);
     },
+    forget: remove,
     want(record, root, revision, nowMs) {
       if (record.refusal !== undefined && record.refusal.root !== root) record.refusal = undefined;
       // Another change while it is behind makes it no less so: since when is kept.
@@ -120,11 +141,19 @@ export function openFleet(noCalls: Tally): Fleet {
       update(record, nowMs);
     },
     enforce(record, root, revision, nowMs) {
-      if (record.root !== root) record.enforcedSinceMs = nowMs;
+      if (record.root !== root) {
+        record.enforcedSinceMs = nowMs;
+        changed(record, false);
+      }
       record.root = root;
       record.revision = revision;
       if (record.refusal?.root === root) record.refusal = undefined;
       update(record, nowMs);
+    },
+    refuse(record, root, problems) {
+      if (record.refusal?.root === root && record.refusal.problems === problems) return;
+      record.refusal = { root, problems };
+      changed(record, false);
     },
     find: (key) => records.get(key),
     list() {
@@ -134,11 +163,10 @@ export function openFleet(noCalls: Tally): Fleet {
       return sorted;
     },
     tidy(nowMs) {
-      const gone = [...records.values()].filter(({ connected }) => !connected);
-      gone.forEach((record, at) => {
-        if (gone.length - at <= goneMax && nowMs - record.lastHeardMs <= rememberMs) return;
-        records.delete(record.key);
-        sorted = undefined;
+      const away = [...records.values()].filter(({ connected }) => !connected);
+      away.forEach((record, at) => {
+        const isMissed = nowMs - record.lastHeardMs <= rememberMs || nowMs - startedMs <= returnMs;
+        if (!isMissed || away.length - at > awayMax) remove(record);
       });
     },
   };

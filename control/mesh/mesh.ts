@@ -28,6 +28,7 @@ import { type AdmissionRates, admissionDefaults, openBucket } from "./admission.
 import { openBook } from "./book.ts";
 import { type Asker, type Distribution, type DistributionParts, distribute, type Part } from "./distribution.ts";
 import { keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
+import { readFleet, rememberFleet } from "./fleetMemory.ts";
 import type { MeshMetrics } from "./metrics.ts";
 import { add, noCalls, type RolloutRules, rolloutDefaults, tallyOf } from "./rollout.ts";
 import { type Concerned, type RolloutFacts, type RolloutMode, Rollouts } from "./rollouts.ts";
@@ -129,8 +130,8 @@ export interface Mesh {
   deliverAgain(): void;
   /** Asks all sidecars to leave within a time, each at a moment of its own, and lets in no more. */
   sendAway(reason: string, withinMs: number): void;
-  /** Ends all streams and follows the store no longer. */
-  close(): void;
+  /** Ends all streams and follows the store no longer. Resolves when what is to be remembered is in the store, which may then be closed. */
+  close(): Promise<void>;
 }
 
 /** A stream that is open. */
@@ -157,7 +158,13 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   /** By what is waited: it only goes forward, and at one speed. */
   const steadyMs = (): number => clock.monotonicMs();
   const book = openBook();
-  const fleet = openFleet(noCalls);
+  const remembered = await readFleet(store);
+  const memory = rememberFleet(remembered, {
+    store,
+    clock,
+    failed: (error) => log("warn", "What sidecars enforce cannot be remembered for a restart now.", { cause: String(error) }),
+  });
+  const fleet = openFleet(remembered, nowMs(), memory.changed);
   const sessions = new Map<string, Session>();
   const distributionParts: DistributionParts = { book, signer, nowMs, acceptRollback: parts.acceptRollback, secretsOf: parts.secretsOf };
   const rates = parts.admission ?? admissionDefaults;
@@ -172,6 +179,8 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
 
   const first = await store.read();
   let stable = distribute(groupStored(first), first.revision, distributionParts);
+  /** When that became what everybody should have. */
+  let stableSinceMs = nowMs();
   /** What is being rolled out. */
   let candidate: Distribution | undefined;
   let newest = first.revision;
@@ -192,6 +201,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     handOut: (keys) => retarget(keys.flatMap((key) => sessions.get(key) ?? [])),
     promote() {
       if (candidate !== undefined) stable = candidate;
+      stableSinceMs = nowMs();
       candidate = undefined;
       retarget([...sessions.values()]);
     },
@@ -294,7 +304,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     const { snapshot, revision } = part.target;
     if (record.wanted.root !== snapshot.root) session.aimedMs = steadyMs();
     fleet.want(record, snapshot.root, revision, nowMs());
-    if (part.problems.length > 0) record.refusal = { root: snapshot.root, problems: part.problems };
+    if (part.problems.length > 0) fleet.refuse(record, snapshot.root, part.problems);
     stream.retarget(target);
     session.wake();
   }
@@ -384,6 +394,8 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     #heartbeatMs = heartbeatMs;
     /** Whether it was asked to leave, so that its end is no loss. */
     #sentAway = false;
+    /** Whether it said that it stops: then it is not missed, either. */
+    #isDone = false;
 
     constructor(record: SidecarRecord, asker: Asker, opening: Opening, proven: Proven, peer: MeshPeer | undefined) {
       const now = steadyMs();
@@ -433,7 +445,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
           break;
         case "refused":
           if (event.keptRoot !== record.root) fleet.enforce(record, event.keptRoot, record.revision, now);
-          if (event.root === record.wanted.root) record.refusal = { root: event.root, problems: event.problems };
+          if (event.root === record.wanted.root) fleet.refuse(record, event.root, event.problems);
           metrics.refused();
           rollouts.refused(record.key, event.root);
           break;
@@ -448,6 +460,10 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
         case "reauth":
           void this.#reauthenticate(event.credential);
           break;
+        case "leaving":
+          this.#isDone = true;
+          this.end(undefined);
+          return;
         case "wrong":
           this.end(controlFault("REQUEST_INVALID", `The sidecar broke the protocol: ${event.message}.`));
           break;
@@ -533,9 +549,12 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       this.wake();
       if (sessions.get(this.record.key) !== this) return;
       sessions.delete(this.record.key);
-      fleet.disconnect(this.record, nowMs());
+      // The one in this process ends with it.
+      if (this.#isDone || this.inProcess) fleet.forget(this.record);
+      else fleet.disconnect(this.record, nowMs());
       metrics.streams(sessions.size);
-      if (!this.#sentAway && !leaving && !closed) rollouts.lost(this.record.key);
+      if (this.#isDone) rollouts.left(this.record.key);
+      else if (!this.#sentAway && !leaving && !closed) rollouts.lost(this.record.key);
     }
 
     async #reauthenticate(credential: string): Promise<void> {
@@ -615,7 +634,15 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       const mode = rollout === RolloutWish.STAGED ? "staged" : rollout === RolloutWish.AT_ONCE ? "at once" : parts.rollout;
       return publish(groupResources(resources), revision, mode);
     },
-    sidecars: fleet.list,
+    sidecars() {
+      // Of those that are away nobody keeps what they should enforce, since they are not told: it is found out when somebody asks.
+      for (const record of fleet.list()) {
+        if (record.connected) continue;
+        const { snapshot, revision } = stable.partFor({ ...record, whole: false }).target;
+        fleet.want(record, snapshot.root, revision, Math.max(record.lastHeardMs, stableSinceMs));
+      }
+      return fleet.list();
+    },
     get revision() {
       return newest;
     },
@@ -638,6 +665,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       waiting?.cancel();
       for (const cancel of timers) cancel();
       for (const session of [...sessions.values()]) session.end(controlFault("STOPPING", "This control stops.", { retryAfterMs: 1_000 }));
+      return memory.close();
     },
   };
 }

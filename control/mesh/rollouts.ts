@@ -209,6 +209,12 @@ export class Rollouts {
     if (member.enforced) member.losses += 1;
   }
 
+  /** A sidecar stopped because it was told to. What it showed of the change counts on; if it had not taken it, nobody waits for it. */
+  left(key: string): void {
+    const member = this.#running?.members.get(key);
+    if (member !== undefined && !member.enforced) member.lostAtMs = this.#world.steadyMs();
+  }
+
   /** A sidecar is there again. */
   back(key: string): void {
     const member = this.#running?.members.get(key);

@@ -13,7 +13,6 @@ import { LightSidecar } from "../../test/kit/lightSidecar.ts";
 import { anyPeer, MeshWorld, policyFor } from "../../test/kit/meshWorld.ts";
 import { openFleet } from "./fleet.ts";
 import type { Joining } from "./joining.ts";
-import { noCalls } from "./rollout.ts";
 import { createSidecarService, type ServiceParts } from "./services.ts";
 
 let world: MeshWorld;
@@ -85,9 +84,29 @@ test("a sidecar that is gone is listed and not current", async () => {
   await world.connect(sidecar);
   await world.settle();
   world.cut(sidecar);
-  const { sidecars, total, current } = await client().listSidecars({});
-  expect([total, current]).toEqual([1, 0]);
+  const { sidecars, total, current, away } = await client().listSidecars({});
+  expect([total, current, away]).toEqual([1, 0, 1]);
   expect(sidecars[0]).toMatchObject({ connected: false, root: sidecar.root });
+  expect(sidecars[0]?.behind).toBeUndefined();
+  // Nobody knows whether it enforces what it should, so it is not among those that do.
+  expect((await client().listSidecars({ behindOnly: true })).sidecars).toHaveLength(1);
+  expect(await client().listSidecars({ connectedOnly: true })).toMatchObject({ sidecars: [], total: 1, away: 1 });
+  // What it would get now is another policy than it was last known to have.
+  await world.apply(policyFor({ chat: 2, batch: 1 }));
+  await world.settle();
+  world.clock.advance(30_000);
+  const [later] = (await client().listSidecars({})).sidecars;
+  expect(later).toMatchObject({ root: sidecar.root, wantedRevision: 2n, behind: { seconds: 30n } });
+});
+
+test("a sidecar that says that it stops is not missed", async () => {
+  const [stops, stays] = [new LightSidecar("stops"), new LightSidecar("stays")];
+  for (const sidecar of [stops, stays]) await world.connect(sidecar);
+  await world.settle();
+  stops.tell({ case: "leaving", value: { $typeName: "outrigger.mesh.v1.Leaving" } });
+  await world.settle();
+  expect(await client().listSidecars({})).toMatchObject({ sidecars: [{ instance: "stays" }], total: 1, current: 1, away: 0 });
+  expect(await world.sessions.get(stops)?.next()).toBeUndefined();
 });
 
 test("roll-outs are listed and ended by who asks", async () => {
@@ -105,7 +124,7 @@ test("roll-outs are listed and ended by who asks", async () => {
 });
 
 test("of sidecars that are gone the newest twenty thousand are remembered", () => {
-  const fleet = openFleet(noCalls);
+  const fleet = openFleet([], 0, () => undefined);
   for (let at = 0; at < 20_010; at++) fleet.disconnect(fleet.connect({ namespace: "n", account: "a", instance: `i${at}` }, at), at);
   const stays = fleet.connect({ namespace: "n", account: "a", instance: "stays" }, 0);
   fleet.tidy(30_000);

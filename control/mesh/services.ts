@@ -86,14 +86,15 @@ export function createMeshService(parts: ServiceParts): ServiceImpl<typeof MeshS
 export function createSidecarService(parts: ServiceParts): ServiceImpl<typeof SidecarService> {
   const { mesh, clock, joining, callerOf } = parts;
   return {
-    listSidecars({ namespace, behindOnly, pageSize, pageToken }) {
+    listSidecars({ namespace, behindOnly, connectedOnly, pageSize, pageToken }) {
       const nowMs = clock.wallMs();
       const all = mesh.sidecars();
       const isCurrent = (record: SidecarRecord): boolean => record.connected && record.behindSinceMs === undefined;
       const fitting = all.filter(
         (record) =>
           (namespace === "" || record.namespace === namespace) &&
-          (!behindOnly || record.behindSinceMs !== undefined) &&
+          (!behindOnly || !isCurrent(record)) &&
+          (!connectedOnly || record.connected) &&
           (pageToken === "" || compareText(sortKey(record), pageToken) > 0),
       );
       const page = fitting.slice(0, pageSize === 0 ? 100 : Math.min(pageSize, 1_000));
@@ -104,6 +105,7 @@ export function createSidecarService(parts: ServiceParts): ServiceImpl<typeof Si
         revision: BigInt(mesh.revision),
         total: all.length,
         current: all.filter(isCurrent).length,
+        away: all.filter(({ connected }) => !connected).length,
       });
     },
     createJoinToken: (request) => joining.createToken(request),

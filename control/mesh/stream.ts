@@ -72,6 +72,8 @@ export type StreamEvent =
   | { readonly is: "tried"; readonly root: string; readonly problems: readonly PolicyProblem[] }
   | { readonly is: "status"; readonly status: Status }
   | { readonly is: "reauth"; readonly credential: string }
+  /** It stops. */
+  | { readonly is: "leaving" }
   | { readonly is: "nothing" }
   /** It may not say that: the stream ends. */
   | { readonly is: "wrong"; readonly message: string };
@@ -198,6 +200,8 @@ export class MeshStream {
         return { is: "status", status: message.value };
       case "reauth":
         return { is: "reauth", credential: message.value.credential };
+      case "leaving":
+        return { is: "leaving" };
       case "opening":
         return { is: "wrong", message: "a stream has one opening, its first message" };
       case undefined:

@@ -192,6 +192,39 @@ describe("the stream", () => {
     expect(heard(lines.last, "reauth")).toMatchObject([{ credential: "two" }]);
   });
 
+  test("ends with a farewell, which is over when control has ended the stream, and is followed by no other stream", async () => {
+    const client = connect({}, delta(undefined, first));
+    let over = false;
+    const parted = client.farewell().then(() => {
+      over = true;
+    });
+    expect(lines.last.heard.at(-1)?.case).toBe("leaving");
+    await new Promise(setImmediate);
+    expect(over).toBe(false);
+    lines.last.end();
+    await parted;
+    clock.advance(60_000);
+    expect(lines.lines).toHaveLength(1);
+    await client.close();
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("a control that says nothing to a farewell is waited for a second, and one that is away not at all", async () => {
+    const client = connect({}, delta(undefined, first));
+    const parted = client.farewell();
+    clock.advance(1_000);
+    await parted;
+    await client.close();
+    const away = connect();
+    lines.last.end();
+    await away.farewell();
+    clock.advance(60_000);
+    expect(heard(lines.last, "leaving")).toEqual([]);
+    expect(lines.lines).toHaveLength(2);
+    await away.close();
+    expect(clock.waiting).toBe(0);
+  });
+
   test("nothing waits any more once the client is closed", async () => {
     const client = connect({}, delta(undefined, first));
     await client.close();

@@ -121,6 +121,8 @@ export interface MeshStatus {
 /** The running client. */
 export interface MeshClient {
   status(): MeshStatus;
+  /** Tells control that this sidecar stops, so that nobody misses it. Resolves once control has heard it, or when that takes too long. */
+  farewell(): Promise<void>;
   /** Leaves control. What holds stays. Resolves when nothing is on its way to the disk any more. */
   close(): Promise<void>;
 }
@@ -145,6 +147,8 @@ const confirmMs = 60 * 60_000;
 const reauthAheadMs = 60_000;
 /** How soon a credential is looked at again that was to be replaced and is still the same. */
 const reauthAgainMs = 10_000;
+/** How long a sidecar that stops waits for control to hear it: what it takes is one way and back. */
+const farewellMs = 1_000;
 /** The longest time over which control may spread its sidecars. */
 const spreadMaxMs = 10 * 60_000;
 /** Problems of one refusal at most: nobody reads more, and the message must stay small. */
@@ -174,6 +178,8 @@ export function openMesh(parts: MeshParts): MeshClient {
   let cancelDial: (() => void) | undefined;
   let cancelBoot: (() => void) | undefined;
   let connectedBefore = false;
+  /** Hears that the last stream has ended. */
+  let parting: (() => void) | undefined;
 
   function dialNow(): void {
     cancelDial = undefined;
@@ -215,7 +221,8 @@ export function openMesh(parts: MeshParts): MeshClient {
     const wasOpen = session?.hello !== undefined;
     session?.close();
     session = undefined;
-    if (closed) return;
+    parting?.();
+    if (closed || parting !== undefined) return;
     lastEnd = `${end.message} (${end.code})`;
     const nowMs = clock.monotonicMs();
     if (failures === 0) awaySinceMs = nowMs;
@@ -531,6 +538,17 @@ export function openMesh(parts: MeshParts): MeshClient {
       waitingFor: applied === undefined ? lastEnd : "",
       received,
     }),
+    farewell() {
+      const on = session;
+      const over = Promise.withResolvers<void>();
+      parting = over.resolve;
+      // Whoever is between two streams is not heard; one more would only be opened to say that it ends.
+      cancelDial?.();
+      if (closed || on?.hello === undefined) return Promise.resolve();
+      on.send({ case: "leaving", value: {} });
+      on.after(farewellMs, over.resolve);
+      return over.promise;
+    },
     async close() {
       closed = true;
       cancelDial?.();

@@ -70,6 +70,7 @@ export function meshSource({ prepare, prompt, delivers }: MeshSourceParts): Poli
         cancel?.();
         cancelPrompt?.();
         begun.resolve();
+        await client?.farewell();
         await client?.close();
       };
     },

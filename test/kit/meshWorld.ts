@@ -137,8 +137,8 @@ export class MeshWorld {
   }
 
   /** Stops control. */
-  close(): void {
-    this.mesh.close();
+  close(): Promise<void> {
+    return this.mesh.close();
   }
 
   #talk(sidecar: LightSidecar, session: MeshSession): boolean {

@@ -17,14 +17,16 @@ import { ExitCode, type World } from "../world.ts";
 export interface StatusOptions extends ControlOptions {
   /** The namespace of the sidecars' accounts, or empty for all. */
   readonly namespace: string;
-  /** Whether to show only those that do not enforce what they should. */
+  /** Whether to show only those that do not enforce what they should, or of which that is not known. */
   readonly behind: boolean;
+  /** Whether those that are not connected are passed over. */
+  readonly connected: boolean;
 }
 
-/** Shows it. Ends with 3 if a sidecar does not enforce what it should. */
+/** Shows it. Ends with 3 if a sidecar does not enforce what it should, or is away and nobody knows. */
 export async function status(world: World, terminal: Terminal, options: StatusOptions): Promise<number> {
   const client = openControl(world, options);
-  const { sidecars, revision, total, current } = await listSidecars(client, options);
+  const { sidecars, revision, total, current, away } = await listSidecars(client, options);
   const { rollouts } = await asked(client.sidecars.listRollouts({ pageSize: 20 }));
   const running = rollouts.filter(({ ended }) => ended === undefined);
   const problems = (await asked(client.policy.listResources({ pageSize: 1 }))).problems.map(problemOfMessage);
@@ -49,27 +51,30 @@ export async function status(world: World, terminal: Terminal, options: StatusOp
   const sum =
     total === 0
       ? "No sidecar has come yet. `outrigger sidecar` starts one, and `outrigger join-token create` lets it in."
-      : `${current} of ${total} ${total === 1 ? "sidecar enforces what it should" : "sidecars enforce what they should"}. The newest revision is ${revision}.`;
+      : `${current} of ${total} ${total === 1 ? "sidecar" : "sidecars"} ${current === 1 ? "enforces what it should" : "enforce what they should"}` +
+        `${away === 0 ? "" : `; ${away} ${away === 1 ? "is" : "are"} not connected`}. The newest revision is ${revision}.`;
   lines.push(...(lines.length === 0 ? [] : [""]), terminal.style(current < total ? "yellow" : "green", sum));
   const value = {
     revision: Number(revision),
     total,
     current,
+    away,
     sidecars: sidecars.map((one) => toJson(SidecarStatusSchema, one)),
     rollouts: running.map((one) => one.id),
     problems,
   };
   await terminal.result(value, lines.join("\n"));
-  return sidecars.some(isBehind) ? ExitCode.drift : ExitCode.ok;
+  return sidecars.some((one) => isBehind(one) || !one.connected) ? ExitCode.drift : ExitCode.ok;
 }
 
-async function listSidecars({ sidecars: service }: ControlClient, { namespace, behind }: StatusOptions) {
+async function listSidecars({ sidecars: service }: ControlClient, { namespace, behind, connected }: StatusOptions) {
   const sidecars: SidecarStatus[] = [];
   for (let pageToken = ""; ; ) {
-    const page = await asked(service.listSidecars({ namespace, behindOnly: behind, pageSize: 1000, pageToken }));
+    const page = await asked(service.listSidecars({ namespace, behindOnly: behind, connectedOnly: connected, pageSize: 1000, pageToken }));
     sidecars.push(...page.sidecars);
     pageToken = page.nextPageToken;
-    if (pageToken === "") return { sidecars, revision: page.revision, total: page.total, current: page.current };
+    const { revision, total, current, away } = page;
+    if (pageToken === "") return { sidecars, revision, total, current, away };
   }
 }
 
@@ -86,8 +91,8 @@ function rowOf(one: SidecarStatus, nowMs: number): string[] {
 }
 
 function stateOf(one: SidecarStatus, nowMs: number): string {
-  const heard = one.lastHeard === undefined ? "" : `, last heard of ${span(nowMs - timestampMs(one.lastHeard))} ago`;
-  const away = one.connected ? "" : `away${heard}`;
+  const since = one.lastHeard === undefined ? "" : ` for ${span(nowMs - timestampMs(one.lastHeard))}`;
+  const away = one.connected ? "" : `not connected${since}`;
   const behind = one.behind === undefined ? "" : `${one.refusal.length > 0 ? "refused" : "behind"} for ${span(durationMs(one.behind))}`;
   return [behind, away].filter((part) => part !== "").join("; ") || "current";
 }

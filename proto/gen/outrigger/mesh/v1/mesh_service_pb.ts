@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file outrigger/mesh/v1/mesh_service.proto.
  */
 export const file_outrigger_mesh_v1_mesh_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRvdXRyaWdnZXIvbWVzaC92MS9tZXNoX3NlcnZpY2UucHJvdG8SEW91dHJpZ2dlci5tZXNoLnYxItcCChBTdWJzY3JpYmVSZXF1ZXN0Ei0KB29wZW5pbmcYASABKAsyGi5vdXRyaWdnZXIubWVzaC52MS5PcGVuaW5nSAASJQoDYWNrGAIgASgLMhYub3V0cmlnZ2VyLm1lc2gudjEuQWNrSAASJwoEbmFjaxgDIAEoCzIXLm91dHJpZ2dlci5tZXNoLnYxLk5hY2tIABIrCgZyZWF1dGgYBCABKAsyGS5vdXRyaWdnZXIubWVzaC52MS5SZWF1dGhIABInCgR3YW50GAUgASgLMhcub3V0cmlnZ2VyLm1lc2gudjEuV2FudEgAEisKBnN0YXR1cxgGIAEoCzIZLm91dHJpZ2dlci5tZXNoLnYxLlN0YXR1c0gAEjYKDHRyaWFsX3Jlc3VsdBgHIAEoCzIeLm91dHJpZ2dlci5tZXNoLnYxLlRyaWFsUmVzdWx0SABCCQoHbWVzc2FnZSKMAgoHT3BlbmluZxIXCgpjcmVkZW50aWFsGAEgASgJQgOAAQESEAoIaW5zdGFuY2UYAiABKAkSDwoHYWNjb3VudBgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSDQoFYnVpbGQYBSABKAkSGAoQY2FwYWJpbGl0eV9sZXZlbBgGIAEoBRIUCgxhcHBsaWVkX3Jvb3QYByABKAkSGAoQYXBwbGllZF9yZXZpc2lvbhgIIAEoAxIRCglkaXNrX3Jvb3QYCSABKAkSEAoIc2VhbF9rZXkYCiABKAwSNAoLYm9vdGVkX2Zyb20YCyABKA4yHy5vdXRyaWdnZXIucG9saWN5LnYxLkJvb3RTb3VyY2UiNwoDQWNrEgwKBHJvb3QYASABKAkSEAoIcmV2aXNpb24YAiABKAMSEAoIYXBwbHlfdXMYAyABKAMifwoETmFjaxIUCgxyZWZ1c2VkX3Jvb3QYASABKAkSGAoQcmVmdXNlZF9yZXZpc2lvbhgCIAEoAxIRCglrZXB0X3Jvb3QYAyABKAkSNAoIcHJvYmxlbXMYBCADKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLlBvbGljeVByb2JsZW0iIQoGUmVhdXRoEhcKCmNyZWRlbnRpYWwYASABKAlCA4ABASIkCgRXYW50EgwKBHJvb3QYASABKAkSDgoGaGFzaGVzGAIgAygMIrsBCgZTdGF0dXMSDQoFY2FsbHMYASABKAMSFAoMZmFpbGVkX2NhbGxzGAIgASgDEhUKDWJsb2NrZWRfY2FsbHMYAyABKAMSNAoRZmlyc3RfY29udGVudF9wNTAYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoObG9vcF9kZWxheV9tYXgYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEcm9vdBgGIAEoCSJRCgtUcmlhbFJlc3VsdBIMCgRyb290GAEgASgJEjQKCHByb2JsZW1zGAIgAygLMiIub3V0cmlnZ2VyLnBvbGljeS52MS5Qb2xpY3lQcm9ibGVtIpADChFTdWJzY3JpYmVSZXNwb25zZRIpCgVoZWxsbxgBIAEoCzIYLm91dHJpZ2dlci5tZXNoLnYxLkhlbGxvSAASKQoFZGVsdGEYAiABKAsyGC5vdXRyaWdnZXIubWVzaC52MS5EZWx0YUgAEi8KCG1hbmlmZXN0GAMgASgLMhsub3V0cmlnZ2VyLm1lc2gudjEuTWFuaWZlc3RIABIpCgVjaHVuaxgEIAEoCzIYLm91dHJpZ2dlci5tZXNoLnYxLkNodW5rSAASMQoJaGVhcnRiZWF0GAUgASgLMhwub3V0cmlnZ2VyLm1lc2gudjEuSGVhcnRiZWF0SAASKQoFdHJpYWwYBiABKAsyGC5vdXRyaWdnZXIubWVzaC52MS5UcmlhbEgAEisKBmdvYXdheRgHIAEoCzIZLm91dHJpZ2dlci5tZXNoLnYxLkdvYXdheUgAEjMKB3NlY3JldHMYCCABKAsyIC5vdXRyaWdnZXIubWVzaC52MS5TZWFsZWRTZWNyZXRzSABCCQoHbWVzc2FnZSLbAQoFSGVsbG8SDgoGc2VydmVyGAEgASgJEiwKCWhlYXJ0YmVhdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5zaWduaW5nX2tleV9pZBgDIAEoCRI4ChRjcmVkZW50aWFsX25vdF9hZnRlchgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFc2NvcGUYBSABKAkSMwoMc2lnbmluZ19rZXlzGAYgAygLMh0ub3V0cmlnZ2VyLm1lc2gudjEuU2lnbmluZ0tleSJCCgpTaWduZWRSb290EhEKCXN0YXRlbWVudBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSDgoGa2V5X2lkGAMgASgJIn8KDVJvb3RTdGF0ZW1lbnQSDAoEcm9vdBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxINCgVzY29wZRgDIAEoCRItCglub3RfYWZ0ZXIYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJvbGxiYWNrGAUgASgIIn8KBURlbHRhEhEKCWJhc2Vfcm9vdBgBIAEoCRItCgZ0YXJnZXQYAiABKAsyHS5vdXRyaWdnZXIubWVzaC52MS5TaWduZWRSb290Eg8KB2NvbnRlbnQYAyABKAwSFQoNY2h1bmtlZF9ieXRlcxgEIAEoAxIMCgRnemlwGAUgASgIImkKDERlbHRhQ29udGVudBIpCgd1cHNlcnRzGAEgAygLMhgub3V0cmlnZ2VyLm1lc2gudjEuRW50cnkSLgoIcmVtb3ZhbHMYAiADKAsyHC5vdXRyaWdnZXIubWVzaC52MS5FbnRyeU5hbWUiNQoFRW50cnkSDAoEdHlwZRgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHJlc291cmNlGAMgASgMIicKCUVudHJ5TmFtZRIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkibwoITWFuaWZlc3QSLQoGdGFyZ2V0GAEgASgLMh0ub3V0cmlnZ2VyLm1lc2gudjEuU2lnbmVkUm9vdBIPCgdjb250ZW50GAIgASgMEhUKDWNodW5rZWRfYnl0ZXMYAyABKAMSDAoEZ3ppcBgEIAEoCCJECg9NYW5pZmVzdENvbnRlbnQSMQoHZW50cmllcxgBIAMoCzIgLm91dHJpZ2dlci5tZXNoLnYxLk1hbmlmZXN0RW50cnkiOQoNTWFuaWZlc3RFbnRyeRIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEaGFzaBgDIAEoDCI/CgVDaHVuaxIMCgRyb290GAEgASgJEgwKBGRhdGEYAiABKAwSDAoEbGFzdBgDIAEoCBIMCgRnemlwGAQgASgIIiIKDVdhbnRlZENvbnRlbnQSEQoJcmVzb3VyY2VzGAEgAygMIj0KCUhlYXJ0YmVhdBIMCgRyb290GAEgASgJEhAKCHJldmlzaW9uGAIgASgDEhAKCHNlcXVlbmNlGAMgASgDIn8KBVRyaWFsEhEKCWJhc2Vfcm9vdBgBIAEoCRItCgZ0YXJnZXQYAiABKAsyHS5vdXRyaWdnZXIubWVzaC52MS5TaWduZWRSb290Eg8KB2NvbnRlbnQYAyABKAwSFQoNY2h1bmtlZF9ieXRlcxgEIAEoAxIMCgRnemlwGAUgASgIIkMKBkdvYXdheRIpCgZzcHJlYWQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAIgASgJIk8KDVNlYWxlZFNlY3JldHMSDAoEcm9vdBgBIAEoCRIwCgdzZWNyZXRzGAIgAygLMh8ub3V0cmlnZ2VyLm1lc2gudjEuU2VhbGVkU2VjcmV0Ik8KDFNlYWxlZFNlY3JldBIRCglyZWZlcmVuY2UYASABKAkSGAoQZW5jYXBzdWxhdGVkX2tleRgCIAEoDBISCgpjaXBoZXJ0ZXh0GAMgASgMIn4KC1BvbGxSZXF1ZXN0Eg8KB3Nlc3Npb24YASABKAkSNQoIbWVzc2FnZXMYAiADKAsyIy5vdXRyaWdnZXIubWVzaC52MS5TdWJzY3JpYmVSZXF1ZXN0EicKBHdhaXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iVwoMUG9sbFJlc3BvbnNlEg8KB3Nlc3Npb24YASABKAkSNgoIbWVzc2FnZXMYAiADKAsyJC5vdXRyaWdnZXIubWVzaC52MS5TdWJzY3JpYmVSZXNwb25zZSJrCgtKb2luUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBEhIKCnB1YmxpY19rZXkYAiABKAwSDQoFcHJvb2YYAyABKAwSEAoIaW5zdGFuY2UYBCABKAkSEwoLY2VydGlmaWNhdGUYBSABKAwivwEKDEpvaW5SZXNwb25zZRIUCgxjZXJ0aWZpY2F0ZXMYASADKAwSEQoJYXV0aG9yaXR5GAIgASgMEi0KCW5vdF9hZnRlchgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYWNjb3VudBgEIAEoCRIRCgluYW1lc3BhY2UYBSABKAkSMwoMc2lnbmluZ19rZXlzGAYgAygLMh0ub3V0cmlnZ2VyLm1lc2gudjEuU2lnbmluZ0tleSJWCgpTaWduaW5nS2V5EgoKAmlkGAEgASgJEhIKCnB1YmxpY19rZXkYAiABKAwSEwoLZW5kb3JzZWRfYnkYAyABKAkSEwoLZW5kb3JzZW1lbnQYBCABKAwy+wEKC01lc2hTZXJ2aWNlEloKCVN1YnNjcmliZRIjLm91dHJpZ2dlci5tZXNoLnYxLlN1YnNjcmliZVJlcXVlc3QaJC5vdXRyaWdnZXIubWVzaC52MS5TdWJzY3JpYmVSZXNwb25zZSgBMAESRwoEUG9sbBIeLm91dHJpZ2dlci5tZXNoLnYxLlBvbGxSZXF1ZXN0Gh8ub3V0cmlnZ2VyLm1lc2gudjEuUG9sbFJlc3BvbnNlEkcKBEpvaW4SHi5vdXRyaWdnZXIubWVzaC52MS5Kb2luUmVxdWVzdBofLm91dHJpZ2dlci5tZXNoLnYxLkpvaW5SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_outrigger_policy_v1_resource, file_outrigger_policy_v1_sidecar_service]);
+  fileDesc("CiRvdXRyaWdnZXIvbWVzaC92MS9tZXNoX3NlcnZpY2UucHJvdG8SEW91dHJpZ2dlci5tZXNoLnYxIoYDChBTdWJzY3JpYmVSZXF1ZXN0Ei0KB29wZW5pbmcYASABKAsyGi5vdXRyaWdnZXIubWVzaC52MS5PcGVuaW5nSAASJQoDYWNrGAIgASgLMhYub3V0cmlnZ2VyLm1lc2gudjEuQWNrSAASJwoEbmFjaxgDIAEoCzIXLm91dHJpZ2dlci5tZXNoLnYxLk5hY2tIABIrCgZyZWF1dGgYBCABKAsyGS5vdXRyaWdnZXIubWVzaC52MS5SZWF1dGhIABInCgR3YW50GAUgASgLMhcub3V0cmlnZ2VyLm1lc2gudjEuV2FudEgAEisKBnN0YXR1cxgGIAEoCzIZLm91dHJpZ2dlci5tZXNoLnYxLlN0YXR1c0gAEjYKDHRyaWFsX3Jlc3VsdBgHIAEoCzIeLm91dHJpZ2dlci5tZXNoLnYxLlRyaWFsUmVzdWx0SAASLQoHbGVhdmluZxgIIAEoCzIaLm91dHJpZ2dlci5tZXNoLnYxLkxlYXZpbmdIAEIJCgdtZXNzYWdlIowCCgdPcGVuaW5nEhcKCmNyZWRlbnRpYWwYASABKAlCA4ABARIQCghpbnN0YW5jZRgCIAEoCRIPCgdhY2NvdW50GAMgASgJEhEKCW5hbWVzcGFjZRgEIAEoCRINCgVidWlsZBgFIAEoCRIYChBjYXBhYmlsaXR5X2xldmVsGAYgASgFEhQKDGFwcGxpZWRfcm9vdBgHIAEoCRIYChBhcHBsaWVkX3JldmlzaW9uGAggASgDEhEKCWRpc2tfcm9vdBgJIAEoCRIQCghzZWFsX2tleRgKIAEoDBI0Cgtib290ZWRfZnJvbRgLIAEoDjIfLm91dHJpZ2dlci5wb2xpY3kudjEuQm9vdFNvdXJjZSI3CgNBY2sSDAoEcm9vdBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIQCghhcHBseV91cxgDIAEoAyJ/CgROYWNrEhQKDHJlZnVzZWRfcm9vdBgBIAEoCRIYChByZWZ1c2VkX3JldmlzaW9uGAIgASgDEhEKCWtlcHRfcm9vdBgDIAEoCRI0Cghwcm9ibGVtcxgEIAMoCzIiLm91dHJpZ2dlci5wb2xpY3kudjEuUG9saWN5UHJvYmxlbSIhCgZSZWF1dGgSFwoKY3JlZGVudGlhbBgBIAEoCUIDgAEBIiQKBFdhbnQSDAoEcm9vdBgBIAEoCRIOCgZoYXNoZXMYAiADKAwiuwEKBlN0YXR1cxINCgVjYWxscxgBIAEoAxIUCgxmYWlsZWRfY2FsbHMYAiABKAMSFQoNYmxvY2tlZF9jYWxscxgDIAEoAxI0ChFmaXJzdF9jb250ZW50X3A1MBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIxCg5sb29wX2RlbGF5X21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRyb290GAYgASgJIlEKC1RyaWFsUmVzdWx0EgwKBHJvb3QYASABKAkSNAoIcHJvYmxlbXMYAiADKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLlBvbGljeVByb2JsZW0iCQoHTGVhdmluZyKQAwoRU3Vic2NyaWJlUmVzcG9uc2USKQoFaGVsbG8YASABKAsyGC5vdXRyaWdnZXIubWVzaC52MS5IZWxsb0gAEikKBWRlbHRhGAIgASgLMhgub3V0cmlnZ2VyLm1lc2gudjEuRGVsdGFIABIvCghtYW5pZmVzdBgDIAEoCzIbLm91dHJpZ2dlci5tZXNoLnYxLk1hbmlmZXN0SAASKQoFY2h1bmsYBCABKAsyGC5vdXRyaWdnZXIubWVzaC52MS5DaHVua0gAEjEKCWhlYXJ0YmVhdBgFIAEoCzIcLm91dHJpZ2dlci5tZXNoLnYxLkhlYXJ0YmVhdEgAEikKBXRyaWFsGAYgASgLMhgub3V0cmlnZ2VyLm1lc2gudjEuVHJpYWxIABIrCgZnb2F3YXkYByABKAsyGS5vdXRyaWdnZXIubWVzaC52MS5Hb2F3YXlIABIzCgdzZWNyZXRzGAggASgLMiAub3V0cmlnZ2VyLm1lc2gudjEuU2VhbGVkU2VjcmV0c0gAQgkKB21lc3NhZ2Ui2wEKBUhlbGxvEg4KBnNlcnZlchgBIAEoCRIsCgloZWFydGJlYXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoOc2lnbmluZ19rZXlfaWQYAyABKAkSOAoUY3JlZGVudGlhbF9ub3RfYWZ0ZXIYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXNjb3BlGAUgASgJEjMKDHNpZ25pbmdfa2V5cxgGIAMoCzIdLm91dHJpZ2dlci5tZXNoLnYxLlNpZ25pbmdLZXkiQgoKU2lnbmVkUm9vdBIRCglzdGF0ZW1lbnQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEg4KBmtleV9pZBgDIAEoCSJ/Cg1Sb290U3RhdGVtZW50EgwKBHJvb3QYASABKAkSEAoIcmV2aXNpb24YAiABKAMSDQoFc2NvcGUYAyABKAkSLQoJbm90X2FmdGVyGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyb2xsYmFjaxgFIAEoCCJ/CgVEZWx0YRIRCgliYXNlX3Jvb3QYASABKAkSLQoGdGFyZ2V0GAIgASgLMh0ub3V0cmlnZ2VyLm1lc2gudjEuU2lnbmVkUm9vdBIPCgdjb250ZW50GAMgASgMEhUKDWNodW5rZWRfYnl0ZXMYBCABKAMSDAoEZ3ppcBgFIAEoCCJpCgxEZWx0YUNvbnRlbnQSKQoHdXBzZXJ0cxgBIAMoCzIYLm91dHJpZ2dlci5tZXNoLnYxLkVudHJ5Ei4KCHJlbW92YWxzGAIgAygLMhwub3V0cmlnZ2VyLm1lc2gudjEuRW50cnlOYW1lIjUKBUVudHJ5EgwKBHR5cGUYASABKAkSDAoEbmFtZRgCIAEoCRIQCghyZXNvdXJjZRgDIAEoDCInCglFbnRyeU5hbWUSDAoEdHlwZRgBIAEoCRIMCgRuYW1lGAIgASgJIm8KCE1hbmlmZXN0Ei0KBnRhcmdldBgBIAEoCzIdLm91dHJpZ2dlci5tZXNoLnYxLlNpZ25lZFJvb3QSDwoHY29udGVudBgCIAEoDBIVCg1jaHVua2VkX2J5dGVzGAMgASgDEgwKBGd6aXAYBCABKAgiRAoPTWFuaWZlc3RDb250ZW50EjEKB2VudHJpZXMYASADKAsyIC5vdXRyaWdnZXIubWVzaC52MS5NYW5pZmVzdEVudHJ5IjkKDU1hbmlmZXN0RW50cnkSDAoEdHlwZRgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBGhhc2gYAyABKAwiPwoFQ2h1bmsSDAoEcm9vdBgBIAEoCRIMCgRkYXRhGAIgASgMEgwKBGxhc3QYAyABKAgSDAoEZ3ppcBgEIAEoCCIiCg1XYW50ZWRDb250ZW50EhEKCXJlc291cmNlcxgBIAMoDCI9CglIZWFydGJlYXQSDAoEcm9vdBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIQCghzZXF1ZW5jZRgDIAEoAyJ/CgVUcmlhbBIRCgliYXNlX3Jvb3QYASABKAkSLQoGdGFyZ2V0GAIgASgLMh0ub3V0cmlnZ2VyLm1lc2gudjEuU2lnbmVkUm9vdBIPCgdjb250ZW50GAMgASgMEhUKDWNodW5rZWRfYnl0ZXMYBCABKAMSDAoEZ3ppcBgFIAEoCCJDCgZHb2F3YXkSKQoGc3ByZWFkGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgCIAEoCSJPCg1TZWFsZWRTZWNyZXRzEgwKBHJvb3QYASABKAkSMAoHc2VjcmV0cxgCIAMoCzIfLm91dHJpZ2dlci5tZXNoLnYxLlNlYWxlZFNlY3JldCJPCgxTZWFsZWRTZWNyZXQSEQoJcmVmZXJlbmNlGAEgASgJEhgKEGVuY2Fwc3VsYXRlZF9rZXkYAiABKAwSEgoKY2lwaGVydGV4dBgDIAEoDCJ+CgtQb2xsUmVxdWVzdBIPCgdzZXNzaW9uGAEgASgJEjUKCG1lc3NhZ2VzGAIgAygLMiMub3V0cmlnZ2VyLm1lc2gudjEuU3Vic2NyaWJlUmVxdWVzdBInCgR3YWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlcKDFBvbGxSZXNwb25zZRIPCgdzZXNzaW9uGAEgASgJEjYKCG1lc3NhZ2VzGAIgAygLMiQub3V0cmlnZ2VyLm1lc2gudjEuU3Vic2NyaWJlUmVzcG9uc2UiawoLSm9pblJlcXVlc3QSEgoFdG9rZW4YASABKAlCA4ABARISCgpwdWJsaWNfa2V5GAIgASgMEg0KBXByb29mGAMgASgMEhAKCGluc3RhbmNlGAQgASgJEhMKC2NlcnRpZmljYXRlGAUgASgMIr8BCgxKb2luUmVzcG9uc2USFAoMY2VydGlmaWNhdGVzGAEgAygMEhEKCWF1dGhvcml0eRgCIAEoDBItCglub3RfYWZ0ZXIYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2FjY291bnQYBCABKAkSEQoJbmFtZXNwYWNlGAUgASgJEjMKDHNpZ25pbmdfa2V5cxgGIAMoCzIdLm91dHJpZ2dlci5tZXNoLnYxLlNpZ25pbmdLZXkiVgoKU2lnbmluZ0tleRIKCgJpZBgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMEhMKC2VuZG9yc2VkX2J5GAMgASgJEhMKC2VuZG9yc2VtZW50GAQgASgMMvsBCgtNZXNoU2VydmljZRJaCglTdWJzY3JpYmUSIy5vdXRyaWdnZXIubWVzaC52MS5TdWJzY3JpYmVSZXF1ZXN0GiQub3V0cmlnZ2VyLm1lc2gudjEuU3Vic2NyaWJlUmVzcG9uc2UoATABEkcKBFBvbGwSHi5vdXRyaWdnZXIubWVzaC52MS5Qb2xsUmVxdWVzdBofLm91dHJpZ2dlci5tZXNoLnYxLlBvbGxSZXNwb25zZRJHCgRKb2luEh4ub3V0cmlnZ2VyLm1lc2gudjEuSm9pblJlcXVlc3QaHy5vdXRyaWdnZXIubWVzaC52MS5Kb2luUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_outrigger_policy_v1_resource, file_outrigger_policy_v1_sidecar_service]);
 
 /**
  * A sidecar's message; the first on a stream is the opening.
@@ -87,6 +87,14 @@ export type SubscribeRequest = Message<"outrigger.mesh.v1.SubscribeRequest"> & {
      */
     value: TrialResult;
     case: "trialResult";
+  } | {
+    /**
+     * It stops.
+     *
+     * @generated from field: outrigger.mesh.v1.Leaving leaving = 8;
+     */
+    value: Leaving;
+    case: "leaving";
   } | { case: undefined; value?: undefined };
 };
 
@@ -399,6 +407,21 @@ export const TrialResultSchema: GenMessage<TrialResult> = /*@__PURE__*/
   messageDesc(file_outrigger_mesh_v1_mesh_service, 7);
 
 /**
+ * A sidecar stops because it was told to, and is not missed: control ends the stream and forgets it.
+ *
+ * @generated from message outrigger.mesh.v1.Leaving
+ */
+export type Leaving = Message<"outrigger.mesh.v1.Leaving"> & {
+};
+
+/**
+ * Describes the message outrigger.mesh.v1.Leaving.
+ * Use `create(LeavingSchema)` to create a new message.
+ */
+export const LeavingSchema: GenMessage<Leaving> = /*@__PURE__*/
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 8);
+
+/**
  * Control's message.
  *
  * @generated from message outrigger.mesh.v1.SubscribeResponse
@@ -481,7 +504,7 @@ export type SubscribeResponse = Message<"outrigger.mesh.v1.SubscribeResponse"> &
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 8);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 9);
 
 /**
  * Who control is.
@@ -537,7 +560,7 @@ export type Hello = Message<"outrigger.mesh.v1.Hello"> & {
  * Use `create(HelloSchema)` to create a new message.
  */
 export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 9);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 10);
 
 /**
  * What control vouches for, as the bytes that are signed.
@@ -572,7 +595,7 @@ export type SignedRoot = Message<"outrigger.mesh.v1.SignedRoot"> & {
  * Use `create(SignedRootSchema)` to create a new message.
  */
 export const SignedRootSchema: GenMessage<SignedRoot> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 10);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 11);
 
 /**
  * What control vouches for.
@@ -621,7 +644,7 @@ export type RootStatement = Message<"outrigger.mesh.v1.RootStatement"> & {
  * Use `create(RootStatementSchema)` to create a new message.
  */
 export const RootStatementSchema: GenMessage<RootStatement> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 11);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 12);
 
 /**
  * A new root, as the difference to one that the sidecar has.
@@ -670,7 +693,7 @@ export type Delta = Message<"outrigger.mesh.v1.Delta"> & {
  * Use `create(DeltaSchema)` to create a new message.
  */
 export const DeltaSchema: GenMessage<Delta> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 12);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 13);
 
 /**
  * What a delta changes.
@@ -698,7 +721,7 @@ export type DeltaContent = Message<"outrigger.mesh.v1.DeltaContent"> & {
  * Use `create(DeltaContentSchema)` to create a new message.
  */
 export const DeltaContentSchema: GenMessage<DeltaContent> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 13);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 14);
 
 /**
  * A resource in a snapshot.
@@ -733,7 +756,7 @@ export type Entry = Message<"outrigger.mesh.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 14);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 15);
 
 /**
  * Which resource in a snapshot.
@@ -761,7 +784,7 @@ export type EntryName = Message<"outrigger.mesh.v1.EntryName"> & {
  * Use `create(EntryNameSchema)` to create a new message.
  */
 export const EntryNameSchema: GenMessage<EntryName> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 15);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 16);
 
 /**
  * A new root by the hashes of all that it has; the sidecar asks for what it lacks.
@@ -803,7 +826,7 @@ export type Manifest = Message<"outrigger.mesh.v1.Manifest"> & {
  * Use `create(ManifestSchema)` to create a new message.
  */
 export const ManifestSchema: GenMessage<Manifest> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 16);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 17);
 
 /**
  * All that a snapshot has.
@@ -824,7 +847,7 @@ export type ManifestContent = Message<"outrigger.mesh.v1.ManifestContent"> & {
  * Use `create(ManifestContentSchema)` to create a new message.
  */
 export const ManifestContentSchema: GenMessage<ManifestContent> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 17);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 18);
 
 /**
  * A resource by its hash.
@@ -859,7 +882,7 @@ export type ManifestEntry = Message<"outrigger.mesh.v1.ManifestEntry"> & {
  * Use `create(ManifestEntrySchema)` to create a new message.
  */
 export const ManifestEntrySchema: GenMessage<ManifestEntry> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 18);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 19);
 
 /**
  * A piece of what was announced; at most 256 KiB, so that no message is ever larger.
@@ -901,7 +924,7 @@ export type Chunk = Message<"outrigger.mesh.v1.Chunk"> & {
  * Use `create(ChunkSchema)` to create a new message.
  */
 export const ChunkSchema: GenMessage<Chunk> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 19);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 20);
 
 /**
  * The answer to a Want, in binary form in chunks, also if it is small.
@@ -922,7 +945,7 @@ export type WantedContent = Message<"outrigger.mesh.v1.WantedContent"> & {
  * Use `create(WantedContentSchema)` to create a new message.
  */
 export const WantedContentSchema: GenMessage<WantedContent> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 20);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 21);
 
 /**
  * The stream lives, and this is what should be enforced.
@@ -957,7 +980,7 @@ export type Heartbeat = Message<"outrigger.mesh.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 21);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 22);
 
 /**
  * A root to compile and not to enforce; its content follows as for a delta. It is answered by a TrialResult and by nothing else.
@@ -1006,7 +1029,7 @@ export type Trial = Message<"outrigger.mesh.v1.Trial"> & {
  * Use `create(TrialSchema)` to create a new message.
  */
 export const TrialSchema: GenMessage<Trial> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 22);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 23);
 
 /**
  * A wish that the sidecar leave and come back, to this server or another.
@@ -1034,7 +1057,7 @@ export type Goaway = Message<"outrigger.mesh.v1.Goaway"> & {
  * Use `create(GoawaySchema)` to create a new message.
  */
 export const GoawaySchema: GenMessage<Goaway> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 23);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 24);
 
 /**
  * Secrets for a sidecar's memory; they are never written to disk.
@@ -1062,7 +1085,7 @@ export type SealedSecrets = Message<"outrigger.mesh.v1.SealedSecrets"> & {
  * Use `create(SealedSecretsSchema)` to create a new message.
  */
 export const SealedSecretsSchema: GenMessage<SealedSecrets> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 24);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 25);
 
 /**
  * A secret that only one sidecar can open.
@@ -1097,7 +1120,7 @@ export type SealedSecret = Message<"outrigger.mesh.v1.SealedSecret"> & {
  * Use `create(SealedSecretSchema)` to create a new message.
  */
 export const SealedSecretSchema: GenMessage<SealedSecret> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 25);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 26);
 
 /**
  * A sidecar's messages in one request.
@@ -1132,7 +1155,7 @@ export type PollRequest = Message<"outrigger.mesh.v1.PollRequest"> & {
  * Use `create(PollRequestSchema)` to create a new message.
  */
 export const PollRequestSchema: GenMessage<PollRequest> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 26);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 27);
 
 /**
  * Control's messages in one answer.
@@ -1160,7 +1183,7 @@ export type PollResponse = Message<"outrigger.mesh.v1.PollResponse"> & {
  * Use `create(PollResponseSchema)` to create a new message.
  */
 export const PollResponseSchema: GenMessage<PollResponse> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 27);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 28);
 
 /**
  * Asks for a certificate.
@@ -1210,7 +1233,7 @@ export type JoinRequest = Message<"outrigger.mesh.v1.JoinRequest"> & {
  * Use `create(JoinRequestSchema)` to create a new message.
  */
 export const JoinRequestSchema: GenMessage<JoinRequest> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 28);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 29);
 
 /**
  * The certificate.
@@ -1266,7 +1289,7 @@ export type JoinResponse = Message<"outrigger.mesh.v1.JoinResponse"> & {
  * Use `create(JoinResponseSchema)` to create a new message.
  */
 export const JoinResponseSchema: GenMessage<JoinResponse> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 29);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 30);
 
 /**
  * A key that signs roots.
@@ -1308,7 +1331,7 @@ export type SigningKey = Message<"outrigger.mesh.v1.SigningKey"> & {
  * Use `create(SigningKeySchema)` to create a new message.
  */
 export const SigningKeySchema: GenMessage<SigningKey> = /*@__PURE__*/
-  messageDesc(file_outrigger_mesh_v1_mesh_service, 30);
+  messageDesc(file_outrigger_mesh_v1_mesh_service, 31);
 
 /**
  * Brings every sidecar exactly the policy that it may use, and hears what it enforces.
