@@ -1,68 +1,12 @@
 import { create, fromBinary, isFieldSet, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { anyEvent } from "../test/kit/anyAnswer.ts";
 import { endEvent, heartbeatEvent, textEvent, usageEvent } from "./chat.ts";
 import { encodeEvents } from "./encodeEvents.ts";
 import { StreamChatCompletionResponseSchema } from "./gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { UsageSchema } from "./gen/outrigger/chat/v1/conversation_pb.ts";
 import { type ChatEvent, ChatEventSchema } from "./gen/outrigger/chat/v1/events_pb.ts";
-
-const text = fc.oneof(fc.constant(""), fc.string({ maxLength: 20 }), fc.string({ unit: "grapheme", minLength: 60, maxLength: 300 }));
-const int32 = fc.oneof(fc.nat(3), fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }));
-const int64 = fc.oneof(fc.bigInt({ min: 0n, max: 300n }), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }));
-const maybe64 = fc.option(int64, { nil: undefined });
-const extra = fc.record({ dialect: text, path: text, json: text });
-const logprob = fc.record({ token: text, logprob: fc.double(), bytes: fc.option(fc.uint8Array(), { nil: undefined }) });
-
-/** Every kind of event, with every field at and away from its default. */
-const anyEvent: fc.Arbitrary<ChatEvent> = fc
-  .oneof(
-    fc.record({ case: fc.constant("start"), value: fc.record({ id: text, model: text, created: int64, route: text, provider: text }) }),
-    fc.record({ case: fc.constant("text"), value: fc.record({ choice: int32, text }) }),
-    fc.record({
-      case: fc.constant("reasoning"),
-      value: fc.record({ choice: int32, block: int32, text, signature: text, redacted: text, dialect: text }),
-    }),
-    fc.record({ case: fc.constant("refusal"), value: fc.record({ choice: int32, text }) }),
-    fc.record({
-      case: fc.constant("toolCall"),
-      value: fc.record({ choice: int32, index: int32, id: text, name: text, argumentsJson: text }),
-    }),
-    fc.record({
-      case: fc.constant("citation"),
-      value: fc.record({ choice: int32, url: text, title: text, quote: text, native: fc.option(extra, { nil: undefined }) }),
-    }),
-    fc.record({
-      case: fc.constant("logprobs"),
-      value: fc.record({ choice: int32, content: fc.array(logprob), refusal: fc.array(logprob) }),
-    }),
-    fc.record({
-      case: fc.constant("finish"),
-      value: fc.record({ choice: int32, reason: int32, nativeReason: text, stopSequence: text, detail: text }),
-    }),
-    fc.record({
-      case: fc.constant("usage"),
-      value: fc.record({
-        inputTokens: maybe64,
-        outputTokens: maybe64,
-        totalTokens: maybe64,
-        cachedInputTokens: maybe64,
-        cacheWriteTokens: maybe64,
-        reasoningTokens: maybe64,
-        nativeJson: text,
-      }),
-    }),
-    fc.record({ case: fc.constant("warning"), value: fc.record({ code: text, field: text, message: text }) }),
-    fc.record({ case: fc.constant("heartbeat"), value: fc.constant({}) }),
-    fc.record({ case: fc.constant("extra"), value: fc.record({ choice: int32, extra: fc.option(extra, { nil: undefined }) }) }),
-    fc.record({ case: fc.constant("decision"), value: fc.record({ filter: text, outcome: text, facts: fc.dictionary(text, text) }) }),
-    fc.record({ case: fc.constant("embedding"), value: fc.record({ index: int32, values: fc.array(fc.float()) }) }),
-    fc.record({
-      case: fc.constant("end"),
-      value: fc.record({ cost: fc.option(fc.record({ currency: text, micros: int64 }), { nil: undefined }) }),
-    }),
-  )
-  .map((event) => create(ChatEventSchema, { event } as never));
 
 function decoded(bytes: Uint8Array) {
   return fromBinary(StreamChatCompletionResponseSchema, bytes);

@@ -1,16 +1,12 @@
 /**
  * The two ways in which the hot methods answer, for the pump to drive: message by message, and whole.
  */
-import { toJsonString } from "@bufbuild/protobuf";
 import { type Batch, Collector } from "../../../proto/chat.ts";
 import { encodeEvents } from "../../../proto/encodeEvents.ts";
 import { encodeResponse } from "../../../proto/encodeResponse.ts";
 import type { Fault } from "../../../proto/fault.ts";
-import {
-  CreateChatCompletionResponseSchema,
-  StreamChatCompletionResponseSchema,
-} from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import type { ChatResponse } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import { eventsJson, responseJson } from "../../../proto/responseJson.ts";
 import type { Call } from "../../call.ts";
 import type { AnswerHead, AnswerTail, Refusal, Rendering } from "../pump.ts";
 import { envelopeHead, wrapText, writeHead } from "./envelope.ts";
@@ -33,10 +29,7 @@ export class StreamAnswer implements Rendering {
 
   write(batch: Batch): Uint8Array | undefined {
     if (batch.length === 0) return undefined;
-    if (this.#wire.json) {
-      const response = { $typeName: StreamChatCompletionResponseSchema.typeName, events: [...batch] };
-      return wrapText(0, toJsonString(StreamChatCompletionResponseSchema, response));
-    }
+    if (this.#wire.json) return wrapText(0, eventsJson(batch));
     const bytes = encodeEvents(batch, envelopeHead, allocate);
     writeHead(bytes, 0, bytes.byteLength - envelopeHead);
     return bytes;
@@ -90,7 +83,7 @@ export class UnaryAnswer implements Rendering {
 
 function wholeMessage(wire: Wire, chat: ChatResponse): Uint8Array | string {
   if (wire.json) {
-    const json = toJsonString(CreateChatCompletionResponseSchema, { $typeName: CreateChatCompletionResponseSchema.typeName, chat });
+    const json = responseJson(chat);
     return wire.enveloped ? wrapText(0, json) : json;
   }
   if (!wire.enveloped) return encodeResponse(chat, 0, allocate);
