@@ -14,12 +14,16 @@ const text = fc.oneof(
   fc.constantFrom("\ufeff", "\ufffd", '"\\\n', "__proto__", "漢".repeat(70)),
 );
 const int32 = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.constantFrom(2 ** 28 - 1));
+const role = fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 5 }) }, { weight: 1, arbitrary: int32 });
 const int64 = fc.oneof(
   fc.bigInt({ min: 0n, max: 300n }),
   fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
   fc.constantFrom(2n ** 49n - 1n, 2n ** 49n, 2n ** 53n, -1n, -(2n ** 63n), 2n ** 63n - 1n),
 );
-const double = fc.oneof(fc.constantFrom(0, -0, 1, Number.NaN, Number.POSITIVE_INFINITY), fc.double());
+const double = fc.oneof(
+  { weight: 9, arbitrary: fc.double({ noDefaultInfinity: true, noNaN: true }) },
+  { weight: 1, arbitrary: fc.constantFrom(0, -0, Number.NaN, Number.POSITIVE_INFINITY) },
+);
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const few = <T>(arbitrary: fc.Arbitrary<T>) => fc.array(arbitrary, { maxLength: 3 });
 
@@ -55,15 +59,15 @@ const { part } = fc.letrec<{ part: unknown }>((tie) => ({
   }),
 }));
 
-/** A request; a third of them hold the common fields alone. */
-export const anyAsked: fc.Arbitrary<CreateChatCompletionRequest> = fc
+/** A request, with and without each field that may be absent. */
+export const anyRequest: fc.Arbitrary<CreateChatCompletionRequest> = fc
   .record({
     validateOnly: fc.boolean(),
     chat: maybe(
       fc.record(
         {
           model: text,
-          messages: few(fc.record({ role: int32, parts: few(part), name: text })),
+          messages: few(fc.record({ role, parts: few(part), name: text })),
           tools: few(fc.record({ name: text, description: text, parametersJson: text, strict: maybe(fc.boolean()), cache })),
           toolChoice: fc.oneof(
             fc.record({ choice: fc.record({ case: fc.constant("mode"), value: int32 }) }),

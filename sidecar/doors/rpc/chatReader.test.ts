@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CreateChatCompletionRequestSchema } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { type ChatRequest, ChatRequestSchema, PartSchema } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { anyAsked } from "../../../test/kit/asked.ts";
+import { anyRequest } from "../../../test/kit/anyRequest.ts";
 import { ELEMENTS_MAX } from "../../framing/elements.ts";
 import { readAsked } from "./chatReader.ts";
 
@@ -34,14 +34,14 @@ function lengthed(number: number, length: number): Buffer {
 describe("readAsked", () => {
   test("reads every message that is encoded as usual, to what protobuf-es reads", () => {
     fc.assert(
-      fc.property(anyAsked, fc.boolean(), (message, asBuffer) => {
+      fc.property(anyRequest, fc.boolean(), (message, asBuffer) => {
         const encoded = toBinary(schema, message);
         const bytes = asBuffer ? Buffer.from(encoded) : encoded;
         const found = readAsked(bytes);
         expect(found).toBeDefined();
         expect(found).toEqual(expected(bytes));
       }),
-      { numRuns: 500 },
+      { numRuns: process.env.OUTRIGGER_LONG === undefined ? 500 : 10_000 },
     );
   });
 
@@ -49,7 +49,7 @@ describe("readAsked", () => {
     const change = fc.record({ at: fc.nat(), remove: fc.nat(3), put: fc.oneof(fc.uint8Array({ maxLength: 3 }), frequentBytes) });
     let readCount = 0;
     fc.assert(
-      fc.property(anyAsked, fc.array(change, { minLength: 1, maxLength: 2 }), (message, changes) => {
+      fc.property(anyRequest, fc.array(change, { minLength: 1, maxLength: 2 }), (message, changes) => {
         let bytes: Uint8Array = toBinary(schema, message);
         for (const { at, remove, put } of changes) {
           const from = at % (bytes.byteLength + 1);
@@ -60,7 +60,7 @@ describe("readAsked", () => {
         readCount++;
         expect(found).toEqual(expected(bytes));
       }),
-      { numRuns: 3000 },
+      { numRuns: process.env.OUTRIGGER_LONG === undefined ? 3_000 : 100_000 },
     );
     expect(readCount).toBeGreaterThan(100);
   });

@@ -13,18 +13,14 @@ import {
   CacheMarkerSchema,
   type ChatRequest,
   type Extra,
-  type LogprobsRequest,
   LogprobsRequestSchema,
   MediaSchema,
   type Message,
   type Part,
-  type ReasoningRequest,
   ReasoningRequestSchema,
-  type ResponseFormat,
   ResponseFormatSchema,
   Role,
   type Tool,
-  type ToolChoice,
   ToolChoiceSchema,
   type ToolResult,
 } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
@@ -48,6 +44,35 @@ export function readAsked(bytes: Uint8Array): Asked | undefined {
     if (caught === strange) return undefined;
     throw caught;
   }
+}
+
+/** A conversation with nothing in it: every field stands here, so that all conversations are objects of one shape. */
+export function newChat(): ChatRequest {
+  return {
+    $typeName: "outrigger.chat.v1.ChatRequest",
+    model: "",
+    messages: [],
+    tools: [],
+    toolChoice: undefined,
+    parallelToolCalls: undefined,
+    responseFormat: undefined,
+    maxOutputTokens: undefined,
+    temperature: undefined,
+    topP: undefined,
+    topK: undefined,
+    stop: [],
+    n: undefined,
+    seed: undefined,
+    presencePenalty: undefined,
+    frequencyPenalty: undefined,
+    logitBias: {},
+    logprobs: undefined,
+    reasoning: undefined,
+    user: "",
+    serviceTier: "",
+    extras: [],
+    rawPrompt: undefined,
+  };
 }
 
 /** Thrown from wherever something is strange. Made once, since a stack would cost more than all the reading. */
@@ -93,127 +118,82 @@ class ChatReader {
   }
 
   #chat(end: number): ChatRequest {
-    let model = "";
-    const messages: Message[] = [];
-    const tools: Tool[] = [];
-    let toolChoice: ToolChoice | undefined;
-    let parallelToolCalls: boolean | undefined;
-    let responseFormat: ResponseFormat | undefined;
-    let maxOutputTokens: bigint | undefined;
-    let temperature: number | undefined;
-    let topP: number | undefined;
-    let topK: bigint | undefined;
-    const stop: string[] = [];
-    let n: number | undefined;
-    let seed: bigint | undefined;
-    let presencePenalty: number | undefined;
-    let frequencyPenalty: number | undefined;
-    const logitBias: { [key: string]: number } = {};
-    let logprobs: LogprobsRequest | undefined;
-    let reasoning: ReasoningRequest | undefined;
-    let user = "";
-    let serviceTier = "";
-    const extras: Extra[] = [];
-    let rawPrompt: boolean | undefined;
+    const chat = newChat();
     while (this.#position < end) {
       const tag = this.#tag();
       switch (tag) {
         case 0x0a:
-          model = this.#text();
+          chat.model = this.#text();
           break;
         case 0x12:
-          messages.push(this.#message(this.#end()));
+          chat.messages.push(this.#message(this.#end()));
           break;
         case 0x1a:
-          tools.push(this.#tool(this.#end()));
+          chat.tools.push(this.#tool(this.#end()));
           break;
         case 0x22:
-          toolChoice = this.#rare(ToolChoiceSchema, toolChoice, chatDepth);
+          chat.toolChoice = this.#rare(ToolChoiceSchema, chat.toolChoice, chatDepth);
           break;
         case 0x28:
-          parallelToolCalls = this.#truth();
+          chat.parallelToolCalls = this.#truth();
           break;
         case 0x32:
-          responseFormat = this.#rare(ResponseFormatSchema, responseFormat, chatDepth);
+          chat.responseFormat = this.#rare(ResponseFormatSchema, chat.responseFormat, chatDepth);
           break;
         case 0x38:
-          maxOutputTokens = this.#long();
+          chat.maxOutputTokens = this.#long();
           break;
         case 0x41:
-          temperature = this.#double();
+          chat.temperature = this.#double();
           break;
         case 0x49:
-          topP = this.#double();
+          chat.topP = this.#double();
           break;
         case 0x50:
-          topK = this.#long();
+          chat.topK = this.#long();
           break;
         case 0x5a:
-          stop.push(this.#text());
+          chat.stop.push(this.#text());
           break;
         case 0x60:
-          n = this.#number();
+          chat.n = this.#number();
           break;
         case 0x68:
-          seed = this.#long();
+          chat.seed = this.#long();
           break;
         case 0x71:
-          presencePenalty = this.#double();
+          chat.presencePenalty = this.#double();
           break;
         case 0x79:
-          frequencyPenalty = this.#double();
+          chat.frequencyPenalty = this.#double();
           break;
         case 0x82:
-          this.#bias(this.#end(), logitBias);
+          this.#bias(this.#end(), chat.logitBias);
           break;
         case 0x8a:
-          logprobs = this.#rare(LogprobsRequestSchema, logprobs, chatDepth);
+          chat.logprobs = this.#rare(LogprobsRequestSchema, chat.logprobs, chatDepth);
           break;
         case 0x92:
-          reasoning = this.#rare(ReasoningRequestSchema, reasoning, chatDepth);
+          chat.reasoning = this.#rare(ReasoningRequestSchema, chat.reasoning, chatDepth);
           break;
         case 0x9a:
-          user = this.#text();
+          chat.user = this.#text();
           break;
         case 0xa2:
-          serviceTier = this.#text();
+          chat.serviceTier = this.#text();
           break;
         case 0xaa:
-          extras.push(this.#extra(this.#end()));
+          chat.extras.push(this.#extra(this.#end()));
           break;
         case 0xb0:
-          rawPrompt = this.#truth();
+          chat.rawPrompt = this.#truth();
           break;
         default:
           this.#skip(tag, 22);
       }
     }
     this.#arrivedAt(end);
-    return {
-      $typeName: "outrigger.chat.v1.ChatRequest",
-      model,
-      messages,
-      tools,
-      toolChoice,
-      parallelToolCalls,
-      responseFormat,
-      maxOutputTokens,
-      temperature,
-      topP,
-      topK,
-      stop,
-      n,
-      seed,
-      presencePenalty,
-      frequencyPenalty,
-      logitBias,
-      logprobs,
-      reasoning,
-      user,
-      serviceTier,
-      extras,
-      rawPrompt,
-    };
+    return chat;
   }
 
   #message(end: number): Message {

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { Fault } from "../../../proto/fault.ts";
 import { CreateChatCompletionRequestSchema } from "../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import { ChatRequestSchema } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import { anyAsked } from "../../../test/kit/asked.ts";
+import { anyRequest } from "../../../test/kit/anyRequest.ts";
 import { chatRequest } from "../../../test/kit/call.ts";
 import type { Asked } from "./chatReader.ts";
 import { checkedChat, readChat, readMessage } from "./requests.ts";
@@ -83,7 +83,7 @@ describe("readMessage", () => {
 
   test("the requests of chats are read or refused in the same way", () => {
     fc.assert(
-      fc.property(anyAsked, fc.nat(), fc.nat(255), fc.boolean(), (message, at, byte, json) => {
+      fc.property(anyRequest, fc.nat(), fc.nat(255), fc.boolean(), (message, at, byte, json) => {
         const bytes = json ? Buffer.from(toJsonString(schema, message)) : Buffer.from(toBinary(schema, message));
         expect(told(() => readChat(bytes, false, json))).toEqual(told(() => readMessage(schema, bytes, json)));
         if (bytes.byteLength > 0) bytes[at % bytes.byteLength] = byte;

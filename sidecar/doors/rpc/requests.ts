@@ -13,15 +13,19 @@ import { validateChat } from "../../../proto/validateChat.ts";
 import { validateEmbedding } from "../../../proto/validateEmbedding.ts";
 import { ELEMENTS_MAX, jsonElementsWithin, protoElementsWithin, tooManyElements } from "../../framing/elements.ts";
 import { decodeJson, isObject, JSON_DEPTH_MAX, JsonError, type JsonObject, parseObject } from "../../framing/json.ts";
+import { askedFromJson } from "./chatJson.ts";
 import { type Asked, readAsked } from "./chatReader.ts";
 
 /** Messages within each other at most, in either form: deeper is no conversation, and whoever walks through them stays safe. */
 export const messageDepthMax = JSON_DEPTH_MAX;
 
-/** Reads the request of a chat method. Throws what `readMessage` throws; what is usual is read without it. */
+/** Reads the request of a chat method, as `readMessage` would: what is usual is read by hand, and only the rest by protobuf-es. */
 export function readChat(bytes: Uint8Array, streaming: boolean, json: boolean): Asked {
-  const asked = json ? undefined : readAsked(bytes);
-  return asked ?? readMessage(streaming ? StreamChatCompletionRequestSchema : CreateChatCompletionRequestSchema, bytes, json);
+  const schema = streaming ? StreamChatCompletionRequestSchema : CreateChatCompletionRequestSchema;
+  if (!json) return readAsked(bytes) ?? readMessage(schema, bytes, false);
+  if (!jsonElementsWithin(bytes, ELEMENTS_MAX)) throw tooManyElements();
+  const parsed = parseJson(bytes);
+  return askedFromJson(parsed) ?? readJson(schema, parsed);
 }
 
 /**
@@ -31,7 +35,7 @@ export function readChat(bytes: Uint8Array, streaming: boolean, json: boolean): 
 export function readMessage<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array, json: boolean): MessageShape<Desc> {
   const bounded = json ? jsonElementsWithin(bytes, ELEMENTS_MAX) : protoElementsWithin<DescMessage>(bytes, schema, heldBy, ELEMENTS_MAX);
   if (!bounded) throw tooManyElements();
-  return json ? readJson(schema, bytes) : readBinary(schema, bytes);
+  return json ? readJson(schema, parseJson(bytes)) : readBinary(schema, bytes);
 }
 
 /** The conversation of a request, checked against the rules. Throws `REQUEST_INVALID` with the first fields that break them. */
@@ -58,14 +62,16 @@ function readBinary<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): 
   }
 }
 
-function readJson<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  let json: JsonObject;
+function parseJson(bytes: Uint8Array): JsonObject {
   try {
-    json = parseObject(decodeJson(bytes));
+    return parseObject(decodeJson(bytes));
   } catch (caught) {
     if (!(caught instanceof JsonError)) throw caught;
     throw new Fault(FaultReason.REQUEST_INVALID, `${caught.message} (at character ${caught.offset}).`);
   }
+}
+
+function readJson<Desc extends DescMessage>(schema: Desc, json: JsonObject): MessageShape<Desc> {
   try {
     return fromJson(schema, json as JsonValue, jsonRead);
   } catch {
