@@ -13,13 +13,16 @@ import { healthService } from "../proto/health.ts";
 import { reflectionService } from "../proto/reflection.ts";
 import { makeRules } from "../proto/resources/rules.ts";
 import type { Clock } from "./clock.ts";
+import { admissionDefaults } from "./mesh/admission.ts";
 import type { Authority } from "./mesh/authority.ts";
 import { createMesh } from "./mesh/createMesh.ts";
 import type { Mesh } from "./mesh/mesh.ts";
+import { makeMessageEncoder } from "./mesh/messages.ts";
 import { meshMessageBytesMax } from "./mesh/services.ts";
+import { type SubscribeParts, serveSubscribe } from "./mesh/subscribe.ts";
 import { authenticate, callerKey } from "./serve/caller.ts";
 import { createControlListener, messageBytesMax, peerKey, type TlsIdentity } from "./serve/listener.ts";
-import { openLog, watchRequests } from "./serve/log.ts";
+import { endRequests, openLog, watchRequests } from "./serve/log.ts";
 import { createOps } from "./serve/ops.ts";
 import { createPolicyService } from "./serve/policyService.ts";
 import { openTokens } from "./serve/tokens.ts";
@@ -101,6 +104,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     server: hostname(),
     rollout: settings.rollout,
     acceptRollback: settings.acceptRollback,
+    admission: { ...admissionDefaults, coldStarts: settings.coldStartsPerSecond },
     peerOf: (values) => values.get(peerKey),
     callerOf: (values) => values.get(callerKey)?.name ?? "",
   });
@@ -117,6 +121,14 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
       log.info({ ...record }, "Policy was changed.");
     },
   });
+  const ended = endRequests(log, (service, method, code) => metrics.requests.inc({ service, method, code }));
+  const subscribe = { service: MeshService.typeName, method: MeshService.method.subscribe.name };
+  const subscribeParts: SubscribeParts = {
+    mesh,
+    clock,
+    encoder: makeMessageEncoder(),
+    ended: (error, { address }) => ended({ ...subscribe, peer: address }, error),
+  };
   const listener = createControlListener({
     routes: (router) => {
       router.service(PolicyService, policyService, { readMaxBytes: messageBytesMax });
@@ -128,10 +140,14 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
       router.service(Health, healthService({ clock, draining: () => draining }, names), { readMaxBytes: questionBytesMax });
       router.service(ServerReflection, reflectionService([...services, Health, ServerReflection]), { readMaxBytes: questionBytesMax });
     },
-    interceptors: [
-      watchRequests(log, (service, method, code) => metrics.requests.inc({ service, method, code })),
-      authenticate(openTokens(tokensPath(settings.dataFolder), clock, localToken), clock),
-    ],
+    interceptors: [watchRequests(ended), authenticate(openTokens(tokensPath(settings.dataFolder), clock, localToken), clock)],
+    // Thousands have it open: what Connect's stack would do for each message is most of what it would cost.
+    byHand: new Map([
+      [
+        `/${subscribe.service}/${subscribe.method}`,
+        { bytesMax: meshMessageBytesMax, serve: (stream) => serveSubscribe(stream, subscribeParts) },
+      ],
+    ]),
     tls,
     corsOrigins: settings.corsOrigins,
     clock,

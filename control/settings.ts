@@ -4,6 +4,7 @@
  * Settings come from flags and environment, which are somebody else's text: they are read once, here, and trusted from then on.
  */
 import { z } from "zod";
+import { admissionDefaults } from "./mesh/admission.ts";
 
 const address = z.strictObject({
   host: z.string().min(1).default("127.0.0.1"),
@@ -42,6 +43,8 @@ const schema = z.strictObject({
   rollout: z.enum(["at once", "staged"]).default("at once"),
   /** Whether sidecars that have a higher revision than the store are asked to go back, after it was restored from a backup. */
   acceptRollback: z.boolean().default(false),
+  /** How many sidecars a second are let in that have nothing yet; each costs a whole snapshot. */
+  coldStartsPerSecond: z.int().min(1).max(admissionDefaults.resumes).default(admissionDefaults.coldStarts),
   /** The Kubernetes cluster whose service accounts are trusted, by its API server; null for none. */
   cluster: z
     .strictObject({

@@ -60,6 +60,11 @@ export function addControlWords(program: Command, world: World, terminal: () => 
         "OUTRIGGER_CONTROL_CLUSTER_ISSUER",
       ),
     )
+    .addOption(
+      new Option("--cold-starts <number>", "sidecars a second that are let in and have nothing yet")
+        .argParser((text) => whole(text, 1, 2_000))
+        .env("OUTRIGGER_CONTROL_COLD_STARTS"),
+    )
     .addOption(new Option("--accept-rollback", "let sidecars go back to a store that was restored from a backup").default(false))
     .addOption(new Option("--plaintext", "serve without TLS beyond this machine too").default(false).env("OUTRIGGER_CONTROL_PLAINTEXT"))
     .addOption(new Option("--cors-origin <origin...>", "web origins whose pages may call").env("OUTRIGGER_CONTROL_CORS_ORIGIN"))
@@ -92,6 +97,7 @@ export function addControlWords(program: Command, world: World, terminal: () => 
             rollout: options.rollout === "staged" ? "staged" : "at once",
             cluster: clusterOf(options),
             acceptRollback: options.acceptRollback,
+            ...(options.coldStarts === undefined ? {} : { coldStartsPerSecond: options.coldStarts }),
             localToken: options.localToken,
             logLevel: options.logLevel,
             ...(origins === undefined ? {} : { corsOrigins: [...origins] }),

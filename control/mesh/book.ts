@@ -10,6 +10,8 @@ import {
   EntrySchema,
   ManifestContentSchema,
   ManifestEntrySchema,
+  type SignedRoot,
+  type SubscribeResponse,
   WantedContentSchema,
 } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import type { Resource, Resources } from "../../proto/resources/kinds.ts";
@@ -46,6 +48,8 @@ export interface SnapshotBook {
   find(root: string): KeptSnapshot | undefined;
   /** What leads from one to another. */
   delta(base: KeptSnapshot, target: KeptSnapshot): Packed;
+  /** A message that many streams are sent: for one signed root and base the same object, so that it is encoded once. */
+  shared(signed: SignedRoot, baseRoot: string, make: () => SubscribeResponse): SubscribeResponse;
   /** The hashes of all that a snapshot has. */
   manifest(target: KeptSnapshot): Packed;
   /** The resources of a snapshot with those hashes, in that order; undefined if it lacks one. */
@@ -62,6 +66,8 @@ export function openBook(): SnapshotBook {
   /** Entries of resources that are still the same objects as when they were last encoded. */
   const entriesOf = new WeakMap<Resource, SnapshotEntry>();
   const packed = new Map<string, Packed>();
+  /** By signed root, then by base: they go with the root that they bring. */
+  const messages = new WeakMap<SignedRoot, Map<string, SubscribeResponse>>();
   let packedBytes = 0;
 
   function pack(key: string, make: () => Uint8Array): Packed {
@@ -102,6 +108,18 @@ export function openBook(): SnapshotBook {
     },
     find: (root) => snapshots.get(root),
     delta: (base, target) => pack(`${base.root}>${target.root}`, () => encodeDelta(base, target)),
+    shared(signed, baseRoot, make) {
+      let ofRoot = messages.get(signed);
+      if (ofRoot === undefined) {
+        ofRoot = new Map();
+        messages.set(signed, ofRoot);
+      }
+      const known = ofRoot.get(baseRoot);
+      if (known !== undefined) return known;
+      const fresh = make();
+      ofRoot.set(baseRoot, fresh);
+      return fresh;
+    },
     manifest: (target) => pack(target.root, () => encodeManifest(target)),
     wanted(target, hashes) {
       const byHash = new Map(target.entries.map((one) => [one.hash, one.bytes]));

@@ -5,23 +5,16 @@
  * (`stream.ts`), and how far a new revision goes is that of the roll-outs (`rollouts.ts`). Nothing here waits for a sidecar: all that
  * happens is that targets change, messages come in, and time passes.
  */
-import { create } from "@bufbuild/protobuf";
-import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { ConnectError } from "@connectrpc/connect";
+import type { ConnectError } from "@connectrpc/connect";
 import { capabilityLevel } from "../../proto/capability.ts";
-import {
-  HelloSchema,
-  type Opening,
-  type SubscribeRequest,
-  type SubscribeResponse,
-} from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
+import type { Opening } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { RolloutMode as RolloutWish } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
 import { scopeOf, snapshotBytesMax } from "../../proto/mesh.ts";
 import { fullNameOf, groupResources, kindOf, type Resource, type Resources } from "../../proto/resources/kinds.ts";
 import type { Problem } from "../../proto/resources/problem.ts";
 import { entryOf } from "../../proto/snapshot.ts";
 import type { Clock } from "../clock.ts";
-import { controlFault, controlFaultName } from "../serve/fault.ts";
+import { controlFault } from "../serve/fault.ts";
 import { sha256 } from "../sha256.ts";
 import type { PolicyStore, StoredPolicy } from "../store/store.ts";
 import { type AdmissionRates, admissionDefaults, openBucket } from "./admission.ts";
@@ -30,54 +23,28 @@ import { type Asker, type Distribution, type DistributionParts, distribute, type
 import { keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
 import { readFleet, rememberFleet } from "./fleetMemory.ts";
 import type { MeshMetrics } from "./metrics.ts";
-import { add, noCalls, type RolloutRules, rolloutDefaults, tallyOf } from "./rollout.ts";
+import { add, noCalls, type RolloutRules, rolloutDefaults } from "./rollout.ts";
 import { type Concerned, type RolloutFacts, type RolloutMode, Rollouts } from "./rollouts.ts";
+import { type MeshPeer, type MeshSession, type Proven, Session, type SessionHouse } from "./session.ts";
 import type { Signer } from "./signing.ts";
-import { MeshStream, type StreamTarget } from "./stream.ts";
+import type { StreamTarget } from "./stream.ts";
+
+export type { MeshPeer, MeshSession, Proven } from "./session.ts";
 
 /** How often streams are looked at for heartbeats and deadlines. */
 const tickMs = 500;
-/** Between two heartbeats on one stream; three that are missed are 15 s. */
-const heartbeatMs = 5_000;
-/** The same with many sidecars, where heartbeats would be most of what control does. */
-const heartbeatCrowdMs = 10_000;
-/** From this many sidecars on. */
-const crowd = 5_000;
+/** Streams that say something because of the time in one turn of the loop. */
+const turnWakes = 64;
 /** Streams that get another target in one turn of the loop: others are heard in between. */
 const turnStreams = 512;
-/** A stream's age at which its sidecar is asked to come again, perhaps to another replica; a tenth more or less, by lot. */
-const streamAgeMs = 30 * 60 * 1000;
 /** Streams at most: what one process holds in 1.5 GB. */
 const streamsMax = 20_000;
 /** Within this time of a revision it is told how it should reach the sidecars; what comes from outside is not told of at all. */
 const wishMs = 50;
 /** Between looks for sidecars and snapshots that can be forgotten. */
 const tidyMs = 60_000;
-/** How much of how a sidecar's calls went before still counts with each report: about a quarter of an hour of reports. */
-const usualWeight = 0.99;
 /** The longest text that a sidecar may say about itself. */
 const nameLengthMax = 253;
-
-/** Who a sidecar has proven to be. */
-export interface Proven {
-  readonly namespace: string;
-  readonly account: string;
-  /** The instance that the proof is bound to; undefined if it is bound to none. */
-  readonly instance: string | undefined;
-  /** When the proof ends, in milliseconds since 1970; undefined for never. */
-  readonly notAfterMs: number | undefined;
-  /** Whether it gets everything, because it shares control's process. */
-  readonly whole: boolean;
-  /** What is left to ask somebody else; it rejects with a ConnectError. Not done before there is room for the sidecar. */
-  readonly confirm?: () => Promise<void>;
-}
-
-/** What is known of a connection. */
-export interface MeshPeer {
-  readonly address: string;
-  /** The certificate that the other side has shown and that its authority vouches for, in DER; undefined if none. */
-  certificate(): Uint8Array | undefined;
-}
 
 /** What a mesh is made with. */
 export interface MeshParts {
@@ -132,22 +99,6 @@ export interface Mesh {
   sendAway(reason: string, withinMs: number): void;
   /** Ends all streams and follows the store no longer. Resolves when what is to be remembered is in the store, which may then be closed. */
   close(): Promise<void>;
-}
-
-/** A stream that is open. */
-export interface MeshSession {
-  /** Takes in what the sidecar says. */
-  receive(request: SubscribeRequest): void;
-  /** The next message for it; undefined once it is to be ended without a fault. Throws a ConnectError if it is to end with one. */
-  next(): Promise<SubscribeResponse | undefined>;
-  /** The same, but undefined too once `over` resolves. */
-  nextBefore(over: Promise<undefined>): Promise<SubscribeResponse | undefined>;
-  /** The next message, if there is one now. */
-  take(): SubscribeResponse | undefined;
-  /** Throws the fault with which the stream has ended, if it has. */
-  check(): void;
-  /** The sidecar is gone. */
-  close(): void;
 }
 
 /** Opens the mesh of one control: reads the store, and follows it. Rejects if the store cannot be read. */
@@ -219,6 +170,31 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       return { calls, connected: sessions.size };
     },
   });
+
+  const house: SessionHouse = {
+    signer,
+    book,
+    fleet,
+    rollouts,
+    metrics,
+    server: parts.server,
+    nowMs,
+    steadyMs,
+    random: random.next,
+    count: () => sessions.size,
+    identify: parts.identify,
+    gone(session, how) {
+      const { record } = session;
+      if (sessions.get(record.key) !== session) return;
+      sessions.delete(record.key);
+      // The one in this process ends with it.
+      if (how === "done" || session.inProcess) fleet.forget(record);
+      else fleet.disconnect(record, nowMs());
+      metrics.streams(sessions.size);
+      if (how === "done") rollouts.left(record.key);
+      else if (how === "lost" && !leaving && !closed) rollouts.lost(record.key);
+    },
+  };
 
   /** Makes the store hold what the sidecars have again, so that the next revision does not bring the bad one back. */
   async function rollBackStore(facts: RolloutFacts): Promise<void> {
@@ -312,15 +288,29 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   /** Gives sessions their targets, those in `hurry` first, and lets others be heard in between. */
   function retarget(all: readonly Session[], hurry: ReadonlySet<string> = new Set()): void {
     const order = hurry.size === 0 ? all : [...all].sort((a, b) => Number(hurry.has(b.record.key)) - Number(hurry.has(a.record.key)));
+    inTurns(
+      order,
+      turnStreams,
+      (session) => {
+        if (!session.isClosed) aim(session);
+      },
+      () => metrics.roots(new Set([...sessions.values()].map(({ record }) => record.wanted.root)).size),
+    );
+  }
+
+  /** Does something with each of many sessions, so many in a turn of the loop, so that acknowledgements and heartbeats are not kept waiting. */
+  function inTurns(all: readonly Session[], perTurn: number, act: (session: Session) => void, then: () => void = () => undefined): void {
     const step = (from: number): void => {
-      for (const session of order.slice(from, from + turnStreams)) if (!session.isClosed) aim(session);
-      if (from + turnStreams >= order.length) {
-        metrics.roots(new Set([...sessions.values()].map(({ record }) => record.wanted.root)).size);
+      for (let at = from; at < all.length && at < from + perTurn; at++) {
+        const session = all[at];
+        if (session !== undefined) act(session);
+      }
+      if (from + perTurn >= all.length) {
+        then();
         return;
       }
-      // With one turn in between, so that acknowledgements and heartbeats are not kept waiting.
       setImmediate(() => {
-        if (!closed) step(from + turnStreams);
+        if (!closed) step(from + perTurn);
       });
     };
     step(0);
@@ -328,7 +318,10 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
 
   function tick(): void {
     const now = steadyMs();
-    for (const session of sessions.values()) session.tick(now);
+    const wallMs = nowMs();
+    const due: Session[] = [];
+    for (const session of sessions.values()) if (session.tick(now, wallMs)) due.push(session);
+    inTurns(due, turnWakes, (session) => session.wake());
     rollouts.tick();
     if (now - tidiedMs < tidyMs) return;
     tidiedMs = now;
@@ -368,207 +361,12 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     record.capabilityLevel = opening.capabilityLevel;
     record.bootedFrom = opening.bootedFrom;
     fleet.enforce(record, opening.appliedRoot, Number(opening.appliedRevision), now);
-    const session = new Session(record, asker, opening, proven, peer);
+    const session = new Session({ record, asker, opening, proven, peer }, house);
     sessions.set(record.key, session);
     metrics.streams(sessions.size);
     rollouts.back(record.key);
     aim(session);
     return session;
-  }
-
-  /** What one stream needs of the rest. */
-  class Session implements MeshSession {
-    readonly record: SidecarRecord;
-    readonly asker: Asker;
-    readonly stream: MeshStream;
-    /** Since when it should enforce what it should. */
-    aimedMs = 0;
-    isClosed = false;
-    readonly #opening: Opening;
-    readonly #peer: MeshPeer | undefined;
-    #notAfterMs: number;
-    /** When it is asked to come again. */
-    #agedMs: number;
-    #ended: { readonly fault: ConnectError | undefined } | undefined;
-    #wake: (() => void) | undefined;
-    #heartbeatMs = heartbeatMs;
-    /** Whether it was asked to leave, so that its end is no loss. */
-    #sentAway = false;
-    /** Whether it said that it stops: then it is not missed, either. */
-    #isDone = false;
-
-    constructor(record: SidecarRecord, asker: Asker, opening: Opening, proven: Proven, peer: MeshPeer | undefined) {
-      const now = steadyMs();
-      this.record = record;
-      this.asker = asker;
-      this.#opening = opening;
-      this.#peer = peer;
-      this.#notAfterMs = proven.notAfterMs ?? Number.POSITIVE_INFINITY;
-      this.#agedMs = peer === undefined ? Number.POSITIVE_INFINITY : now + streamAgeMs * (0.9 + 0.2 * random.next());
-      this.#heartbeatMs = sessions.size > crowd ? heartbeatCrowdMs : heartbeatMs;
-      const hello = create(HelloSchema, {
-        server: parts.server,
-        heartbeat: durationFromMs(this.#heartbeatMs),
-        signingKeyId: signer.keyId,
-        signingKeys: [...signer.keys],
-        scope: scopeOf(asker),
-        ...(proven.notAfterMs === undefined ? {} : { credentialNotAfter: timestampFromMs(proven.notAfterMs) }),
-      });
-      this.stream = new MeshStream({
-        hello,
-        book,
-        appliedRoot: opening.appliedRoot,
-        appliedRevision: Number(opening.appliedRevision),
-        diskRoot: opening.diskRoot,
-        sealKey: opening.sealKey,
-        nowMs: now,
-        firstHeartbeatMs: random.next() * this.#heartbeatMs,
-      });
-    }
-
-    get inProcess(): boolean {
-      return this.#peer === undefined;
-    }
-
-    receive(request: SubscribeRequest): void {
-      if (this.isClosed) return;
-      const now = nowMs();
-      const { record } = this;
-      record.lastHeardMs = now;
-      const event = this.stream.receive(request);
-      switch (event.is) {
-        case "acked":
-          if (event.root === record.wanted.root && record.root !== event.root) metrics.acked(steadyMs() - this.aimedMs);
-          fleet.enforce(record, event.root, event.revision, now);
-          record.applyUs = event.applyUs;
-          rollouts.enforced(record.key, event.root);
-          break;
-        case "refused":
-          if (event.keptRoot !== record.root) fleet.enforce(record, event.keptRoot, record.revision, now);
-          if (event.root === record.wanted.root) fleet.refuse(record, event.root, event.problems);
-          metrics.refused();
-          rollouts.refused(record.key, event.root);
-          break;
-        case "tried":
-          rollouts.tried(record.key, event.root, event.problems);
-          break;
-        case "status": {
-          const tally = tallyOf(event.status);
-          if (!rollouts.reported(record.key, event.status.root, tally)) record.usual = add(record.usual, tally, usualWeight);
-          break;
-        }
-        case "reauth":
-          void this.#reauthenticate(event.credential);
-          break;
-        case "leaving":
-          this.#isDone = true;
-          this.end(undefined);
-          return;
-        case "wrong":
-          this.end(controlFault("REQUEST_INVALID", `The sidecar broke the protocol: ${event.message}.`));
-          break;
-        case "nothing":
-          break;
-      }
-      this.wake();
-    }
-
-    take(): SubscribeResponse | undefined {
-      const message = this.stream.take(steadyMs(), this.#heartbeatMs);
-      if (message !== undefined) metrics.sent(message);
-      return message;
-    }
-
-    check(): void {
-      if (this.#ended?.fault !== undefined) throw this.#ended.fault;
-    }
-
-    next(): Promise<SubscribeResponse | undefined> {
-      return this.nextBefore(undefined);
-    }
-
-    async nextBefore(over: Promise<undefined> | undefined): Promise<SubscribeResponse | undefined> {
-      let isOver = false;
-      void over?.then(() => {
-        isOver = true;
-        this.wake();
-      });
-      for (;;) {
-        this.check();
-        if (this.#ended !== undefined) return undefined;
-        const message = this.take();
-        if (message !== undefined || isOver) return message;
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-      }
-    }
-
-    wake(): void {
-      const wake = this.#wake;
-      this.#wake = undefined;
-      wake?.();
-    }
-
-    tick(now: number): void {
-      if (nowMs() > this.#notAfterMs) {
-        const message = "The credential has ended and no other was sent. Open another stream with a fresh one.";
-        this.end(controlFault("CREDENTIAL_EXPIRED", message));
-        return;
-      }
-      if (this.stream.isStuck(now)) {
-        this.end(controlFault("SIDECAR_SILENT", "The sidecar did not answer to the root that it was sent."));
-        return;
-      }
-      if (now >= this.#agedMs) {
-        this.#agedMs = Number.POSITIVE_INFINITY;
-        this.sendAway(this.#heartbeatMs, "this stream has lived long enough");
-      }
-      this.stream.dropTrial(now);
-      // Whoever has nothing to say is not woken; the stream itself knows whether a heartbeat is due.
-      if (now >= this.stream.heartbeatAtMs) this.wake();
-    }
-
-    sendAway(spreadMs: number, reason: string): void {
-      this.#sentAway = true;
-      this.stream.sendAway(spreadMs, reason);
-      this.wake();
-    }
-
-    end(fault: ConnectError | undefined): void {
-      this.#ended ??= { fault };
-      if (controlFaultName(fault) === "STREAM_REPLACED") this.#sentAway = true;
-      this.wake();
-      this.close();
-    }
-
-    close(): void {
-      if (this.isClosed) return;
-      this.isClosed = true;
-      this.#ended ??= { fault: undefined };
-      this.wake();
-      if (sessions.get(this.record.key) !== this) return;
-      sessions.delete(this.record.key);
-      // The one in this process ends with it.
-      if (this.#isDone || this.inProcess) fleet.forget(this.record);
-      else fleet.disconnect(this.record, nowMs());
-      metrics.streams(sessions.size);
-      if (this.#isDone) rollouts.left(this.record.key);
-      else if (!this.#sentAway && !leaving && !closed) rollouts.lost(this.record.key);
-    }
-
-    async #reauthenticate(credential: string): Promise<void> {
-      try {
-        const proven = await parts.identify(this.#opening, credential, this.#peer ?? ownProcess);
-        await proven.confirm?.();
-        if (proven.namespace !== this.asker.namespace || proven.account !== this.asker.account) {
-          throw controlFault("IDENTITY_MISMATCH", "The fresh credential is another account's. Open another stream for it.");
-        }
-        this.#notAfterMs = proven.notAfterMs ?? Number.POSITIVE_INFINITY;
-      } catch (error) {
-        this.end(ConnectError.from(error));
-      }
-    }
   }
 
   const unwatch = store.watch(first.revision, heard, (reason) => log("warn", "The store cannot be followed for now.", { reason }));
@@ -669,8 +467,6 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     },
   };
 }
-
-const ownProcess: MeshPeer = { address: "", certificate: () => undefined };
 
 function checkOpening(opening: Opening): void {
   const wrong = (what: string): ConnectError => controlFault("REQUEST_INVALID", `The opening is not in order: ${what}.`);

@@ -1,7 +1,7 @@
 /** The services of the mesh as they are served: streams, single requests that do the same, and what people ask about sidecars. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type DurationSchema, durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { ContextValues, ServiceImpl } from "@connectrpc/connect";
+import { ConnectError, type ContextValues, type ServiceImpl } from "@connectrpc/connect";
 import type {
   MeshService,
   Opening,
@@ -26,12 +26,11 @@ import type { SidecarRecord } from "./fleet.ts";
 import type { Joining } from "./joining.ts";
 import type { Mesh, MeshPeer, MeshSession } from "./mesh.ts";
 import type { RolloutFacts } from "./rollouts.ts";
+import { openingMissing, openingMs, openingWrong } from "./subscribe.ts";
 
 /** Bytes of a message of a sidecar at most: a refusal with a thousand problems is far below it. */
 export const meshMessageBytesMax = 4 * 1024 * 1024;
 
-/** From the call to the opening: a sidecar sends it with the call. */
-const openingMs = 10_000;
 /** Sidecars that poll at one time: a stopgap for networks that let no stream through, and each costs a session and a waiting request. */
 const pollSessionsMax = 1_000;
 /** How long a session without a request lives. */
@@ -261,11 +260,10 @@ function contentBytes({ message }: SubscribeResponse): number {
 
 async function firstMessage(incoming: AsyncIterator<SubscribeRequest>, clock: Clock): Promise<Opening> {
   const late = Promise.withResolvers<never>();
-  const message = "A stream begins with an opening, which did not come.";
-  const cancel = clock.after(openingMs, () => late.reject(controlFault("SIDECAR_SILENT", message)));
+  const cancel = clock.after(openingMs, () => late.reject(openingMissing()));
   try {
     const first = await Promise.race([incoming.next(), late.promise]);
-    if (first.done === true || first.value.message.case !== "opening") throw controlFault("REQUEST_INVALID", message);
+    if (first.done === true || first.value.message.case !== "opening") throw openingWrong();
     return first.value.message.value;
   } finally {
     cancel();
@@ -280,8 +278,9 @@ async function hear(incoming: AsyncIterator<SubscribeRequest>, session: MeshSess
       if (done === true) break;
       session.receive(value);
     }
-  } catch {
-    // A connection that is cut ends the stream as one that is closed.
+    session.close();
+  } catch (error) {
+    // What is no message ends the stream with why; of a connection that is cut nobody hears it.
+    session.end(ConnectError.from(error));
   }
-  session.close();
 }

@@ -299,10 +299,13 @@ export class MeshStream {
     const byManifest = base === undefined || packed === undefined || (base !== nothing && packed.bytes.length > deltaBytesMax);
     this.#awaited = { target, sinceMs: nowMs, byManifest };
     if (byManifest) return this.#manifest(target, signed);
-    return response({
-      case: "delta",
-      value: create(DeltaSchema, { baseRoot: base.root, target: signed, ...this.#content(target, packed) }),
-    });
+    const delta = (): SubscribeResponse =>
+      response({
+        case: "delta",
+        value: create(DeltaSchema, { baseRoot: base.root, target: signed, ...this.#content(target, packed) }),
+      });
+    // What is sent in chunks is told to each stream anew, since the chunks are its own.
+    return packed.bytes.length <= inlineBytesMax ? this.#book.shared(signed, base.root, delta) : delta();
   }
 
   #manifest(target: StreamTarget, signed: SignedRoot): SubscribeResponse {

@@ -1,6 +1,6 @@
 /**
- * Control's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2, with or without TLS. Connect's own stack serves all of it:
- * nothing here is on any call's way to a model.
+ * Control's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2, with or without TLS. Connect's own stack serves it, since nothing
+ * here is on any call's way to a model; but for methods that thousands have open at a time, which are driven by hand where they can be.
  */
 import { lstatSync, rmSync } from "node:fs";
 import type { ServerResponse } from "node:http";
@@ -12,7 +12,9 @@ import {
   type Http2Server,
   type Http2ServerRequest,
   type Http2ServerResponse,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
 } from "node:http2";
 import { connect, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
@@ -26,14 +28,8 @@ import {
 } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Clock } from "../clock.ts";
-
-/** Where a request came from. */
-export interface Peer {
-  /** The address, or empty for a Unix socket and for calls inside one process. */
-  readonly address: string;
-  /** The certificate that the peer showed and whose chain leads to one of the listener's client authorities, in DER. */
-  certificate(): Uint8Array | undefined;
-}
+import type { Peer } from "./peer.ts";
+import { type RpcStream, takeByHand } from "./rpcStream.ts";
 
 /** Where a request came from, for handlers and interceptors. */
 export const peerKey: ContextKey<Peer> = createContextKey<Peer>({ address: "", certificate: () => undefined });
@@ -46,12 +42,22 @@ export interface TlsIdentity {
   readonly clientAuthorities: readonly string[];
 }
 
+/** A streaming method that is driven by hand. */
+export interface HandMethod {
+  /** Bytes of one of the caller's messages at most. */
+  readonly bytesMax: number;
+  /** Serves a call to its end. */
+  serve(stream: RpcStream): void;
+}
+
 /** What a listener serves. */
 export interface ListenerOptions {
   /** Registers the services. */
   readonly routes: (router: ConnectRouter) => void;
   /** Seen by every request, the first one first. */
   readonly interceptors: readonly Interceptor[];
+  /** By path: streaming methods that are driven by hand where the request is plain. They see no interceptor. */
+  readonly byHand?: ReadonlyMap<string, HandMethod>;
   /** Undefined serves in the clear. */
   readonly tls: TlsIdentity | undefined;
   /** Web origins whose pages may call. */
@@ -113,7 +119,22 @@ export function createControlListener(options: ListenerOptions): ControlListener
   const sessions = new Set<ServerHttp2Session>();
   const http1 = new Set<Http1Server>();
 
+  /** Looks at every stream before Node makes a request and a response of it. */
+  function handFirst(server: Http2Server | Http2SecureServer): void {
+    const others = server.listeners("stream");
+    server.removeAllListeners("stream");
+    server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...more: unknown[]) => {
+      const method = options.byHand?.get(headers[":path"] ?? "");
+      const socket = stream.session?.socket;
+      const taken =
+        method === undefined || socket === undefined ? undefined : takeByHand(stream, headers, peerOf({ socket }), method.bytesMax);
+      if (taken !== undefined) method?.serve(taken);
+      else for (const other of others) other.call(server, stream, headers, ...more);
+    });
+  }
+
   function track<One extends Http2Server | Http2SecureServer>(server: One): One {
+    handFirst(server);
     server.on("session", (session) => {
       sessions.add(session);
       session.on("close", () => sessions.delete(session));
@@ -271,8 +292,7 @@ function greetPage(
   return true;
 }
 
-function peerOf(request: IncomingMessage | Http2ServerRequest): Peer {
-  const { socket } = request;
+function peerOf({ socket }: { readonly socket: Socket }): Peer {
   return {
     address: socket.remoteAddress ?? "",
     certificate() {
