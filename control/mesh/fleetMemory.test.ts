@@ -1,81 +1,19 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ManualClock } from "../../test/kit/clock.ts";
+import { Controls, inSqlite, storesOfControls } from "../../test/kit/controls.ts";
 import { LightSidecar } from "../../test/kit/lightSidecar.ts";
-import { MeshWorld, policyFor } from "../../test/kit/meshWorld.ts";
-import { openFolder } from "../store/folder.ts";
+import { type MeshWorld, policyFor } from "../../test/kit/meshWorld.ts";
 import { openMemory } from "../store/memory.ts";
-import { openSqlite } from "../store/sqlite.ts";
-import type { PolicyStore } from "../store/store.ts";
 import type { SidecarRecord } from "./fleet.ts";
 import { readFleet, rememberFleet } from "./fleetMemory.ts";
 import { noCalls } from "./rollout.ts";
-import { makeSigner } from "./signing.ts";
 
 const hourMs = 3_600_000;
-const signer = makeSigner();
-const ends: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
-
-/** Each opens the same store again and again; one in memory is kept by whoever opened it first. */
-const stores: readonly { readonly name: string; readonly opens: (folder: string, clock: ManualClock) => () => Promise<PolicyStore> }[] = [
-  {
-    name: "memory",
-    opens: () => {
-      const store = { ...openMemory(), close: async () => undefined };
-      return async () => store;
-    },
-  },
-  { name: "sqlite", opens: (folder, clock) => () => openSqlite(join(folder, "policy.sqlite"), { clock }) },
-  { name: "folder", opens: (folder, clock) => () => openFolder(join(folder, "policy"), { clock }) },
-  {
-    name: "folder that is only read",
-    opens: (folder, clock) => () => openFolder(join(folder, "given"), { clock, readOnlyHistory: join(folder, "history") }),
-  },
-];
-
-/** One control after the other, over one store. */
-class Controls {
-  readonly clock = new ManualClock();
-  readonly #open: () => Promise<PolicyStore>;
-  world: MeshWorld | undefined;
-
-  constructor({ opens }: (typeof stores)[number]) {
-    const folder = mkdtempSync(join(tmpdir(), "outrigger-fleet-"));
-    ends.push(() => rmSync(folder, { recursive: true }));
-    ends.push(() => this.stop());
-    this.#open = opens(folder, this.clock);
-  }
-
-  async start(): Promise<MeshWorld> {
-    this.world = await MeshWorld.open({ store: await this.#open(), clock: this.clock, signer });
-    return this.world;
-  }
-
-  /** As a process that is told to. */
-  async stop(): Promise<void> {
-    await this.world?.close();
-    await this.world?.store.close();
-    this.world = undefined;
-  }
-
-  /** As a process that is killed: nothing is written any more. */
-  async kill(): Promise<void> {
-    const { world } = this;
-    if (world === undefined) return;
-    world.store.note = async () => undefined;
-    await this.stop();
-  }
-}
 
 const known = (world: MeshWorld) =>
   world.mesh.sidecars().map(({ instance, connected, root, revision }) => ({ instance, connected, root, revision }));
 
-describe.each(stores)("$name", (kind) => {
+describe.each(storesOfControls)("$name", (kind) => {
   test.each(["stop", "kill"] as const)("a fleet is remembered when control is told to %s", async (way) => {
     const controls = new Controls(kind);
     const world = await controls.start();
@@ -100,11 +38,8 @@ describe.each(stores)("$name", (kind) => {
   });
 });
 
-const [, sqlite] = stores;
-if (sqlite === undefined) throw new Error("there are four");
-
 test("why a sidecar refused, and since when it is behind, is remembered, and gone when policy is another", async () => {
-  const controls = new Controls(sqlite);
+  const controls = new Controls(inSqlite);
   const world = await controls.start();
   const picky = new LightSidecar("picky");
   await world.apply(policyFor({ chat: 1 }));
@@ -125,7 +60,7 @@ test("why a sidecar refused, and since when it is behind, is remembered, and gon
 });
 
 test("one that was connected when control was killed was last heard of when control was last alive, one that went before when it went", async () => {
-  const controls = new Controls(sqlite);
+  const controls = new Controls(inSqlite);
   const world = await controls.start();
   const [stays, goes, stops] = [new LightSidecar("stays"), new LightSidecar("goes"), new LightSidecar("stops")];
   for (const sidecar of [stays, goes, stops]) await world.connect(sidecar);
@@ -144,7 +79,7 @@ test("one that was connected when control was killed was last heard of when cont
 });
 
 test("whoever vanished is forgotten after a day, and nobody within ten minutes of control's own return, however long it was away", async () => {
-  const controls = new Controls(sqlite);
+  const controls = new Controls(inSqlite);
   const world = await controls.start();
   const [back, lost] = [new LightSidecar("back"), new LightSidecar("lost")];
   for (const sidecar of [back, lost]) await world.connect(sidecar);

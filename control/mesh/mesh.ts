@@ -23,6 +23,7 @@ import { type Asker, type Distribution, type DistributionParts, distribute, type
 import { keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
 import { readFleet, rememberFleet } from "./fleetMemory.ts";
 import type { MeshMetrics } from "./metrics.ts";
+import { readProgress, rememberProgress } from "./progress.ts";
 import { add, noCalls, type RolloutRules, rolloutDefaults } from "./rollout.ts";
 import { type Concerned, type RolloutFacts, type RolloutMode, Rollouts } from "./rollouts.ts";
 import { type MeshPeer, type MeshSession, type Proven, Session, type SessionHouse } from "./session.ts";
@@ -129,7 +130,13 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   let tidiedMs = steadyMs();
 
   const first = await store.read();
-  let stable = distribute(groupStored(first), first.revision, distributionParts);
+  const unsettled = await readProgress(store, first, parts.rollout);
+  const progress = rememberProgress(store, (error) =>
+    log("warn", "How far policy has come cannot be remembered for a restart.", { cause: String(error) }),
+  );
+  const everybodys = unsettled?.before ?? first;
+  // As of the newest revision: some may have that already, and go back to no lower one.
+  let stable = distribute(groupStored(everybodys), everybodys.revision, distributionParts).asOf(first.revision);
   /** When that became what everybody should have. */
   let stableSinceMs = nowMs();
   /** What is being rolled out. */
@@ -154,12 +161,14 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       if (candidate !== undefined) stable = candidate;
       stableSinceMs = nowMs();
       candidate = undefined;
+      progress.settled(stable.madeFrom);
       retarget([...sessions.values()]);
     },
     takeBack(facts, members) {
       // As of the revision that is taken back, since members have that and go back to no lower one.
       stable = stable.asOf(facts.revision);
       candidate = undefined;
+      progress.takenBack(stable.madeFrom, facts);
       retarget([...sessions.values()], new Set(members));
       log("warn", "A change of policy was taken back.", { rollout: facts.id, revision: facts.revision, reason: facts.reason });
       void rollBackStore(facts);
@@ -169,6 +178,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       for (const { record } of sessions.values()) calls = add(calls, record.usual);
       return { calls, connected: sessions.size };
     },
+    past: unsettled?.takenBack === undefined ? [] : [unsettled.takenBack],
   });
 
   const house: SessionHouse = {
@@ -232,12 +242,17 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     if (candidate !== undefined) stable = stable.asOf(candidate.revision);
     const fresh = distribute(resources, revision, distributionParts);
     const concerned: Concerned[] = [];
-    for (const { asker, record, inProcess } of sessions.values()) {
-      const part = fresh.partFor(asker);
-      if (part.target.snapshot !== stable.partFor(asker).target.snapshot && part.problems.length === 0) {
-        const { key, capabilityLevel } = record;
-        concerned.push({ key, capabilityLevel, root: part.target.snapshot.root, canTry: !inProcess });
-      }
+    const concern = (asker: Asker, { key, capabilityLevel }: SidecarRecord, about: Pick<Concerned, "canTry" | "isAway">): void => {
+      const { target, problems } = fresh.partFor(asker);
+      if (problems.length > 0 || target.snapshot === stable.partFor(asker).target.snapshot) return;
+      concerned.push({ key, capabilityLevel, root: target.snapshot.root, ...about });
+    };
+    for (const { asker, record, inProcess } of sessions.values()) concern(asker, record, { canTry: !inProcess, isAway: false });
+    if (mode === "staged") {
+      // Those that are away come back in the middle of it: right after control's own start that is everybody.
+      for (const record of fleet.list())
+        if (!record.connected) concern({ ...record, whole: false }, record, { canTry: false, isAway: true });
+      progress.staged(stable.madeFrom, revision);
     }
     candidate = fresh;
     const id = rollouts.begin({ revision, fromRevision: stable.madeFrom, mode, concerned });
@@ -371,6 +386,15 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
 
   const unwatch = store.watch(first.revision, heard, (reason) => log("warn", "The store cannot be followed for now.", { reason }));
   repeat();
+  if (unsettled === undefined) progress.settled(first.revision);
+  else if (unsettled.takenBack === undefined) {
+    log("info", "Policy that was not everybody's yet goes out in stages, from the first.", { revision: first.revision });
+    publish(groupStored(first), first.revision, "staged");
+  } else {
+    const { id, revision, reason } = unsettled.takenBack;
+    log("warn", "What stands in the store was taken back from the sidecars, and stays so.", { revision, rollout: id, reason });
+    void rollBackStore(unsettled.takenBack);
+  }
 
   return {
     async open(opening, peer) {
@@ -463,7 +487,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       waiting?.cancel();
       for (const cancel of timers) cancel();
       for (const session of [...sessions.values()]) session.end(controlFault("STOPPING", "This control stops.", { retryAfterMs: 1_000 }));
-      return memory.close();
+      return progress.written().then(memory.close);
     },
   };
 }

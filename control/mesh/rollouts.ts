@@ -26,6 +26,8 @@ export interface Concerned {
   readonly root: string;
   /** Whether it can be asked to try. One in control's own process is not: trying there is the same as doing. */
   readonly canTry: boolean;
+  /** Whether it is not connected, and may come back. */
+  readonly isAway: boolean;
 }
 
 /** What roll-outs need of the mesh. */
@@ -46,6 +48,8 @@ export interface RolloutWorld {
   readonly takeBack: (rollout: RolloutFacts, members: readonly string[]) => void;
   /** How calls usually go, and how many sidecars are connected. */
   readonly usual: () => { readonly calls: Tally; readonly connected: number };
+  /** Those that are remembered from before, the newest first. */
+  readonly past: readonly RolloutFacts[];
 }
 
 /** What people see of a roll-out. Times are in milliseconds since 1970. */
@@ -78,8 +82,11 @@ interface Running {
   readonly fromRevision: number;
   readonly mode: RolloutMode;
   readonly begunMs: number;
-  /** All that it concerned when it began, in the order in which they get it. */
+  /** All that it concerned when it began, in the order in which they get it: those that were connected, and those that were not. */
   readonly order: readonly Concerned[];
+  readonly orderAway: readonly Concerned[];
+  /** Those that are not connected now. */
+  readonly away: Set<string>;
   readonly members: Map<string, Member>;
   /** What became of trying it, by capability level: one sidecar at a time, since one may be lost by it. */
   readonly trials: Map<number, { problems: readonly PolicyProblem[] | undefined; readonly waiting: string[] }>;
@@ -97,10 +104,11 @@ interface Running {
 export class Rollouts {
   readonly #world: RolloutWorld;
   #running: Running | undefined;
-  readonly #past: RolloutFacts[] = [];
+  readonly #past: RolloutFacts[];
 
   constructor(world: RolloutWorld) {
     this.#world = world;
+    this.#past = [...world.past];
   }
 
   /**
@@ -120,7 +128,8 @@ export class Rollouts {
     }
     const id = this.#world.newId();
     const drawn = change.concerned.map((concerned) => ({ concerned, lot: sha256(`${id} ${concerned.key}`) }));
-    const order = drawn.sort((a, b) => compareText(a.lot, b.lot)).map(({ concerned }) => concerned);
+    const all = drawn.sort((a, b) => compareText(a.lot, b.lot)).map(({ concerned }) => concerned);
+    const [order, orderAway] = [all.filter(({ isAway }) => !isAway), all.filter(({ isAway }) => isAway)];
     const running: Running = {
       id,
       revision: change.revision,
@@ -128,6 +137,8 @@ export class Rollouts {
       mode: change.mode,
       begunMs: this.#world.nowMs(),
       order,
+      orderAway,
+      away: new Set(orderAway.map(({ key }) => key)),
       members: new Map(),
       trials: new Map(),
       trying: undefined,
@@ -200,6 +211,7 @@ export class Rollouts {
       this.#takeBack(`sidecar ${key} was lost while it tried it`);
       return;
     }
+    running.away.add(key);
     const member = running.members.get(key);
     if (member === undefined) {
       running.othersLost.set(key, nowMs);
@@ -219,6 +231,7 @@ export class Rollouts {
   back(key: string): void {
     const member = this.#running?.members.get(key);
     if (member !== undefined) member.lostAtMs = undefined;
+    this.#running?.away.delete(key);
     this.#running?.othersLost.delete(key);
   }
 
@@ -276,9 +289,11 @@ export class Rollouts {
     running.stageBeganMs = this.#world.steadyMs();
     running.othersLost.clear();
     const fresh: string[] = [];
-    for (const { key, root } of running.order.slice(0, stageSize(share, running.order.length))) {
+    for (const { key, root } of stageOf(share, running)) {
       if (running.members.has(key)) continue;
-      running.members.set(key, { key, root, enforced: false, refused: false, lostAtMs: undefined, losses: 0 });
+      // Of whoever is away nothing is expected before it is back, and then it counts.
+      const lostAtMs = running.away.has(key) ? running.stageBeganMs : undefined;
+      running.members.set(key, { key, root, enforced: false, refused: false, lostAtMs, losses: 0 });
       fresh.push(key);
     }
     this.#world.handOut(fresh);
@@ -341,7 +356,7 @@ export class Rollouts {
       revision: running.revision,
       fromRevision: running.fromRevision,
       state: running.stage < 0 ? RolloutState.DRY_RUN : RolloutState.STAGED,
-      shareMillionths: Math.round((members.length / running.order.length) * 1_000_000),
+      shareMillionths: Math.round((members.length / (running.order.length + running.orderAway.length)) * 1_000_000),
       enforced: members.filter(({ enforced }) => enforced).length,
       refused: members.filter(({ refused }) => refused).length,
       reason: "",
@@ -349,4 +364,14 @@ export class Rollouts {
       endedMs: undefined,
     };
   }
+}
+
+/**
+ * Who has a stage. A share of those that were connected, and the same share of those that were away: many that never come back must not
+ * make one stage of all that are there.
+ */
+function stageOf(stage: number, { order, orderAway }: Pick<Running, "order" | "orderAway">): readonly Concerned[] {
+  if (order.length === 0) return orderAway.slice(0, stageSize(stage, orderAway.length));
+  const away = Math.floor((stages[stage] ?? 1) * orderAway.length);
+  return [...order.slice(0, stageSize(stage, order.length)), ...orderAway.slice(0, away)];
 }

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file outrigger/mesh/v1/note.proto.
  */
 export const file_outrigger_mesh_v1_note: GenFile = /*@__PURE__*/
-  fileDesc("ChxvdXRyaWdnZXIvbWVzaC92MS9ub3RlLnByb3RvEhFvdXRyaWdnZXIubWVzaC52MSL2AwoLU2lkZWNhck5vdGUSEQoJbmFtZXNwYWNlGAEgASgJEg8KB2FjY291bnQYAiABKAkSEAoIaW5zdGFuY2UYAyABKAkSDQoFYnVpbGQYBCABKAkSGAoQY2FwYWJpbGl0eV9sZXZlbBgFIAEoBRIRCgljb25uZWN0ZWQYBiABKAgSLgoKbGFzdF9oZWFyZBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEcm9vdBgIIAEoCRIQCghyZXZpc2lvbhgJIAEoAxIyCg5lbmZvcmNlZF9zaW5jZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLd2FudGVkX3Jvb3QYCyABKAkSFwoPd2FudGVkX3JldmlzaW9uGAwgASgDEjAKDGJlaGluZF9zaW5jZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMcmVmdXNlZF9yb290GA4gASgJEjMKB3JlZnVzYWwYDyADKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLlBvbGljeVByb2JsZW0SNAoLYm9vdGVkX2Zyb20YECABKA4yHy5vdXRyaWdnZXIucG9saWN5LnYxLkJvb3RTb3VyY2USEAoIYXBwbHlfdXMYESABKANiBnByb3RvMw", [file_google_protobuf_timestamp, file_outrigger_policy_v1_resource, file_outrigger_policy_v1_sidecar_service]);
+  fileDesc("ChxvdXRyaWdnZXIvbWVzaC92MS9ub3RlLnByb3RvEhFvdXRyaWdnZXIubWVzaC52MSL2AwoLU2lkZWNhck5vdGUSEQoJbmFtZXNwYWNlGAEgASgJEg8KB2FjY291bnQYAiABKAkSEAoIaW5zdGFuY2UYAyABKAkSDQoFYnVpbGQYBCABKAkSGAoQY2FwYWJpbGl0eV9sZXZlbBgFIAEoBRIRCgljb25uZWN0ZWQYBiABKAgSLgoKbGFzdF9oZWFyZBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEcm9vdBgIIAEoCRIQCghyZXZpc2lvbhgJIAEoAxIyCg5lbmZvcmNlZF9zaW5jZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLd2FudGVkX3Jvb3QYCyABKAkSFwoPd2FudGVkX3JldmlzaW9uGAwgASgDEjAKDGJlaGluZF9zaW5jZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMcmVmdXNlZF9yb290GA4gASgJEjMKB3JlZnVzYWwYDyADKAsyIi5vdXRyaWdnZXIucG9saWN5LnYxLlBvbGljeVByb2JsZW0SNAoLYm9vdGVkX2Zyb20YECABKA4yHy5vdXRyaWdnZXIucG9saWN5LnYxLkJvb3RTb3VyY2USEAoIYXBwbHlfdXMYESABKAMiuAEKClBvbGljeU5vdGUSDwoHc2V0dGxlZBgBIAEoAxIOCgZzdGFnZWQYAiABKAMSEgoKdGFrZW5fYmFjaxgDIAEoAxIPCgdyb2xsb3V0GAQgASgJEg4KBnJlYXNvbhgFIAEoCRIpCgViZWd1bhgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFZW5kZWQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_google_protobuf_timestamp, file_outrigger_policy_v1_resource, file_outrigger_policy_v1_sidecar_service]);
 
 /**
  * What control remembers of a sidecar.
@@ -152,4 +152,67 @@ export type SidecarNote = Message<"outrigger.mesh.v1.SidecarNote"> & {
  */
 export const SidecarNoteSchema: GenMessage<SidecarNote> = /*@__PURE__*/
   messageDesc(file_outrigger_mesh_v1_note, 0);
+
+/**
+ * How far policy had come on its way to the sidecars.
+ *
+ * @generated from message outrigger.mesh.v1.PolicyNote
+ */
+export type PolicyNote = Message<"outrigger.mesh.v1.PolicyNote"> & {
+  /**
+   * The revision that everybody should have.
+   *
+   * @generated from field: int64 settled = 1;
+   */
+  settled: bigint;
+
+  /**
+   * A later revision that goes out in stages, or 0.
+   *
+   * @generated from field: int64 staged = 2;
+   */
+  staged: bigint;
+
+  /**
+   * A later revision that was taken back from the sidecars and may still stand in the store, or 0.
+   *
+   * @generated from field: int64 taken_back = 3;
+   */
+  takenBack: bigint;
+
+  /**
+   * The roll-out that was taken back, or empty.
+   *
+   * @generated from field: string rollout = 4;
+   */
+  rollout: string;
+
+  /**
+   * Why it was, or empty.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * When that roll-out began.
+   *
+   * @generated from field: google.protobuf.Timestamp begun = 6;
+   */
+  begun?: Timestamp | undefined;
+
+  /**
+   * When it ended.
+   *
+   * @generated from field: google.protobuf.Timestamp ended = 7;
+   */
+  ended?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message outrigger.mesh.v1.PolicyNote.
+ * Use `create(PolicyNoteSchema)` to create a new message.
+ */
+export const PolicyNoteSchema: GenMessage<PolicyNote> = /*@__PURE__*/
+  messageDesc(file_outrigger_mesh_v1_note, 1);
 
