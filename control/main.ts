@@ -25,7 +25,7 @@ import { createControlListener, messageBytesMax, peerKey, type TlsIdentity } fro
 import { endRequests, openLog, watchRequests } from "./serve/log.ts";
 import { createOps } from "./serve/ops.ts";
 import { createPolicyService } from "./serve/policyService.ts";
-import { openTokens } from "./serve/tokens.ts";
+import { openTokens, tokenText } from "./serve/tokens.ts";
 import type { ControlSettings } from "./settings.ts";
 import { sha256 } from "./sha256.ts";
 import { openFolder } from "./store/folder.ts";
@@ -82,7 +82,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
   await chmod(settings.dataFolder, 0o700);
 
   const store = await openStore(settings, clock);
-  const localToken = settings.localToken ? `opt_${Buffer.from(parts.randomBytes(32)).toString("base64url")}` : undefined;
+  const localToken = settings.localToken ? tokenText(parts.randomBytes(32)) : undefined;
   const metrics = makeMetrics(version);
   let draining = false;
 
@@ -140,7 +140,10 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
       router.service(Health, healthService({ clock, draining: () => draining }, names), { readMaxBytes: questionBytesMax });
       router.service(ServerReflection, reflectionService([...services, Health, ServerReflection]), { readMaxBytes: questionBytesMax });
     },
-    interceptors: [watchRequests(ended), authenticate(openTokens(tokensPath(settings.dataFolder), clock, localToken), clock)],
+    interceptors: [
+      watchRequests(ended),
+      authenticate(openTokens(tokensPath(settings.dataFolder), clock, localToken), clock, "`outrigger token create` makes one"),
+    ],
     // Thousands have it open: what Connect's stack would do for each message is most of what it would cost.
     byHand: new Map([
       [

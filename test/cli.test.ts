@@ -172,7 +172,7 @@ describe("run", () => {
   test.each([["run"], ["demo"]])("%s ends well when operations are told to drain", async (word) => {
     const path = policy("drained.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
     const files = word === "run" ? ["-f", path, "--log-level", "silent"] : [];
-    const running = startCommand(["-o", "json", word, ...files, "--port", "0", "--ops-port", "0"]);
+    const running = startCommand(["-o", "json", word, ...files, "--port", "0", "--ops-port", "0", "--no-api"]);
     const [, operations = ""] = await running.wrote("stdout", /"operations": "(http:[^"]+)"/);
     expect((await fetch(`${operations}/drain`, { method: "POST" })).status).toBe(202);
     expect(await running.ended).toMatchObject({ code: 0, stderr: "" });
@@ -241,7 +241,7 @@ describe("run", () => {
 
   test("writes log lines as JSON where nobody watches", async () => {
     const path = policy("fine.yaml", consumer + provider("http://127.0.0.1:9/v1") + route("near"));
-    const running = startCommand(["run", "-f", path, "--port", "0", "--ops-port", "0"]);
+    const running = startCommand(["run", "-f", path, "--port", "0", "--ops-port", "0", "--no-api"]);
     await running.wrote("stdout", /all +demo\* +near/);
     const { stderr } = await running.stop();
     const lines = stderr

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { port, whole } from "./numbers.ts";
+import { stateHome } from "./stateHome.ts";
 import type { Terminal } from "./terminal.ts";
 import type { World } from "./world.ts";
 
@@ -258,12 +259,11 @@ function addControl(command: Command): Command {
 }
 
 /** The option of commands that use control's data folder. */
-function addData(command: Command, { environment }: World): Command {
+function addData(command: Command, world: World): Command {
   // A place of the user's own and not the folder one happens to be in: the next command must find the same keys and tokens.
-  const state = environment.XDG_STATE_HOME ?? join(environment.HOME ?? ".", ".local/state");
   return command.addOption(
     new Option("--data <folder>", "the folder with control's keys and tokens")
-      .default(join(state, "outrigger/control"))
+      .default(join(stateHome(world) ?? ".local/state", "outrigger/control"))
       .env("OUTRIGGER_DATA"),
   );
 }

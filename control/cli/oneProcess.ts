@@ -7,27 +7,77 @@
  */
 import { Registry } from "prom-client";
 import { RolloutMode } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
-import { fullNameOf, kindOf, listResources, nameOf, namespaceOf, type Resource } from "../../proto/resources/kinds.ts";
+import { listResources } from "../../proto/resources/kinds.ts";
+import type { Problem } from "../../proto/resources/problem.ts";
 import { controlBeside, type Dial, type Link, type Offer, type PolicySource } from "../../sidecar/main.ts";
 import { type Mesh, openMesh } from "../mesh/mesh.ts";
 import { countMesh } from "../mesh/metrics.ts";
 import { makeSigner } from "../mesh/signing.ts";
+import { changeByHand } from "../store/change.ts";
 import { openMemory } from "../store/memory.ts";
+import type { PolicyStore, StoreChange, StoredPolicy } from "../store/store.ts";
 import type { World } from "./world.ts";
 
 /** Policy from outside, read whole each time it changes. */
 export interface ReadPolicy {
   /** Gives what was read last, and again whenever that changes, until the function returned is called. */
   subscribe(listener: (read: Offer) => void): () => void;
+  /** How it is changed from here; without it, what is changed holds until the process ends. */
+  readonly edited?: {
+    /** Whether it cannot be changed. */
+    readOnly(): boolean;
+    /** Makes it say what a change asks for; false if it says something else than the change was made from. */
+    change(base: StoredPolicy, change: StoreChange): Promise<boolean>;
+    /** Reads it now, and tells whoever has subscribed. */
+    read(): Promise<unknown>;
+  };
 }
 
-/** Makes a control of this process, and gives it as a source of policy. `first` holds from the start; it has no error. */
-export async function controlOf(world: World, first: Offer, policy: ReadPolicy): Promise<PolicySource> {
+/** A control of this process. */
+export interface OwnControl {
+  /** What its sidecar follows. Ends everything once it is left. */
+  readonly source: PolicySource;
+  readonly mesh: Mesh;
+  /** What holds; a change of it reaches the sidecar and the outside. */
+  readonly store: PolicyStore;
+}
+
+/** Makes a control of this process. `first` holds from the start; it has no error. */
+export async function controlOf(world: World, first: Offer, policy: ReadPolicy): Promise<OwnControl> {
   const { clock } = world;
-  const store = openMemory();
+  const memory = openMemory();
   let last = first;
-  let revision = await write(first);
+  let broken: readonly Problem[] = [];
+  /** Whether nothing holds any more, because all was taken away from here: then it is right that nothing is read. */
+  let isEmptied = false;
   let closed = false;
+  /** What was begun last: reading, taking up and changing must not see each other half done. */
+  let doing: Promise<unknown> = Promise.resolve();
+  const inTurn = <Result>(act: () => Promise<Result>): Promise<Result> => {
+    const done = doing.then(act);
+    doing = done.catch(() => undefined);
+    return done;
+  };
+
+  const store: PolicyStore = {
+    ...memory,
+    get readOnly() {
+      return policy.edited?.readOnly() ?? false;
+    },
+    read: () => inTurn(async () => ({ ...(await memory.read()), problems: broken })),
+    write: (change) =>
+      inTurn(async () => {
+        const base = await memory.read();
+        if (change.base !== base.revision || policy.edited === undefined) return memory.write(change);
+        // What somebody else has changed is taken up in its turn, and the change is made again from there.
+        if (!(await policy.edited.change(base, change))) return { written: false, newest: base.revision };
+        const outcome = await memory.write(change);
+        isEmptied = (await memory.read()).resources.length === 0;
+        await policy.edited.read();
+        return outcome;
+      }),
+  };
+  await takeUp(first);
   const mesh = await openMesh({
     store,
     signer: makeSigner(),
@@ -46,70 +96,54 @@ export async function controlOf(world: World, first: Offer, policy: ReadPolicy):
   });
   const beside = controlBeside(dialBeside(mesh));
 
-  /** Makes the store hold what was read, and returns the revision. */
-  async function write({ resources }: Offer): Promise<number> {
-    const before = await store.read();
-    const keyOf = (resource: Resource): string => `${kindOf(resource)} ${fullNameOf(resource)}`;
-    const list = listResources(resources);
-    const there = new Set(list.map(keyOf));
-    const removals = before.resources
-      .filter(({ resource }) => !there.has(keyOf(resource)))
-      .map(({ resource }) => ({ kind: kindOf(resource), namespace: namespaceOf(resource), name: nameOf(resource) }));
-    const upserts = list.map((resource) => ({ resource, owner: "" }));
-    const outcome = await store.write({
-      base: before.revision,
-      upserts,
-      removals,
-      author: "files",
-      reason: "",
-      atMs: clock.wallMs(),
-      rolledBackTo: 0,
-    });
-    if (!outcome.written) throw new Error("this process alone writes to its store");
-    return outcome.revision;
+  /** Makes the memory hold what was read. Returns the revision that this has become, or undefined if it holds already. */
+  async function takeUp({ resources }: Offer): Promise<number | undefined> {
+    const before = await memory.read();
+    const outcome = await memory.write(changeByHand(before, listResources(resources), "files", clock.wallMs()));
+    if (!outcome.written) throw new Error("this process alone writes to its store, in turn");
+    return outcome.revision === before.revision ? undefined : outcome.revision;
   }
 
-  /** Brings what was read last to the sidecar, one after the other: what is read meanwhile takes the place of what waits. */
+  /** Brings what was read last to the sidecar: what is read meanwhile takes the place of what waits. */
   async function bring(): Promise<void> {
     for (let brought: Offer | undefined; brought !== last && !closed; ) {
       brought = last;
-      const next = await write(brought);
-      if (next === revision) continue;
-      revision = next;
-      mesh.committed(next, { resources: listResources(brought.resources), rollout: RolloutMode.AT_ONCE });
+      const revision = await takeUp(brought);
+      if (revision !== undefined) mesh.committed(revision, { resources: listResources(brought.resources), rollout: RolloutMode.AT_ONCE });
     }
   }
 
-  return {
+  const source: PolicySource = {
     ...beside,
     subscribe(offer, desk) {
       const leave = beside.subscribe(
         (offered, later) => offer({ ...offered, ...(last.locate === undefined ? {} : { locate: last.locate }) }, later),
         desk,
       );
-      let bringing = Promise.resolve();
       const stop = policy.subscribe((read) => {
         const before = last;
         if (read === before) return;
+        broken = read.problems.filter(({ id, severity }) => severity === "error" && !(isEmptied && id === "policy/no-resources"));
         // What is wrong, and what takes that back, makes no revision: only the sidecar hears of it.
-        if (read.problems.some(({ severity }) => severity === "error")) {
+        if (broken.length > 0) {
           offer(read);
           return;
         }
         last = read;
         if (read.root === before.root) offer(read);
-        else bringing = bringing.then(bring);
+        else void inTurn(bring);
       });
       return async () => {
         closed = true;
         stop();
         await leave();
-        await bringing;
+        await doing;
         await mesh.close();
-        await store.close();
+        await memory.close();
       };
     },
   };
+  return { source, mesh, store };
 }
 
 /** Hands messages over between the two ends. */

@@ -8,6 +8,7 @@ import { PolicyService } from "../../proto/gen/outrigger/policy/v1/policy_servic
 import { type PolicyProblem, ProblemSeverity } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import { SidecarService } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import type { Problem } from "../../proto/resources/problem.ts";
+import { type FoundToken, findLocalToken } from "./localToken.ts";
 import { Failure, type World } from "./world.ts";
 
 /** Which control, and as whom. */
@@ -26,20 +27,21 @@ export interface ControlClient {
 
 /** A client of the control at an address, with the token that the environment has. Nothing is connected until it is used. */
 export function openControl(world: World, { control, controlCa }: ControlOptions): ControlClient {
-  const token = tokenOf(world);
+  const kept = tokenOf(world) === undefined ? findLocalToken(world, control) : undefined;
+  const token = tokenOf(world) ?? kept?.token;
   const inPlainWords: Interceptor = (next) => async (request) => {
     if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
     try {
       return await next(request);
     } catch (error) {
-      throw new ConnectError("", Code.Unknown, undefined, undefined, await controlFailure(error, control));
+      throw new ConnectError("", Code.Unknown, undefined, undefined, await controlFailure(error, control, kept));
     }
   };
   const socketPath = control.startsWith("unix:") ? control.slice("unix:".length) : undefined;
   const ca = controlCa === undefined ? undefined : readText(controlCa, "--control-ca");
   const transport = createConnectTransport({
     httpVersion: "1.1",
-    baseUrl: socketPath === undefined ? urlOf(control) : "http://localhost",
+    baseUrl: socketPath === undefined ? (kept?.address ?? urlOf(control)) : "http://localhost",
     interceptors: [inPlainWords],
     nodeOptions: { ...(socketPath === undefined ? {} : { socketPath }), ...(ca === undefined ? {} : { ca }) },
   });
@@ -86,15 +88,11 @@ function urlOf(address: string): string {
   throw new Failure(`${address} is no address: expected host:port, https://host:port, or unix:/path.`, undefined, 2);
 }
 
-async function controlFailure(error: unknown, address: string): Promise<Failure> {
+async function controlFailure(error: unknown, address: string, kept: FoundToken | undefined): Promise<Failure> {
   const failed = ConnectError.from(error);
   const reason = failed.findDetails(ErrorInfoSchema)[0]?.reason;
   if (reason !== undefined) {
-    const next =
-      reason === "CREDENTIAL_MISSING"
-        ? "Set OUTRIGGER_CONTROL_TOKEN, or OUTRIGGER_CONTROL_TOKEN_FILE to the path of a file that holds it."
-        : undefined;
-    return new Failure(`${failed.rawMessage} (${reason})`, next);
+    return new Failure(`${failed.rawMessage} (${reason})`, nextOf(reason, kept));
   }
   if (failed.code === Code.Canceled) return new Failure("The call was cancelled.");
   if (/certificate|self.signed|unable to verify/i.test(failed.rawMessage)) {
@@ -113,6 +111,14 @@ async function controlFailure(error: unknown, address: string): Promise<Failure>
     `What listens at ${address} is no control, or of another version: ${failed.rawMessage}.`,
     "Say where control is with --control; with https:// if it has a certificate.",
   );
+}
+
+function nextOf(reason: string, kept: FoundToken | undefined): string | undefined {
+  const set = "OUTRIGGER_CONTROL_TOKEN, or OUTRIGGER_CONTROL_TOKEN_FILE to the path of a file that holds it";
+  if (reason === "CREDENTIAL_MISSING") return `Set ${set}; \`run\` and \`demo\` are asked without, as the user who started them.`;
+  // It was killed and left its token behind, and another process listens there now.
+  if (reason === "CREDENTIAL_UNKNOWN" && kept !== undefined) return `The token in ${kept.path} is one of before. Set ${set}.`;
+  return undefined;
 }
 
 /** Whether anything takes connections there. */

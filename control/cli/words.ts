@@ -4,6 +4,8 @@ import { Command, CommanderError, Option } from "commander";
 import type { GivenSettings } from "../../sidecar/settings.ts";
 import { addControlWords } from "./controlWords.ts";
 import { port, whole } from "./numbers.ts";
+import type { PolicyApiOptions } from "./policyApi.ts";
+import { stateHome } from "./stateHome.ts";
 import { type OutputFormat, openTerminal, type Terminal } from "./terminal.ts";
 import { ExitCode, Failure, type World } from "./world.ts";
 
@@ -36,7 +38,7 @@ function commands(world: World, finish: (code: number) => void): Command {
     .exitOverride();
   const terminal = (): Terminal => openTerminal(world, program.opts<{ output: OutputFormat }>().output);
 
-  addListening(program.command("demo"))
+  addApi(addListening(program.command("demo")))
     .description("answer at once: a sidecar with the demo provider and whatever is found on this machine")
     .option("--smart <provider/model>", "where calls for the model smart go")
     .option("--export <file>", "write the policy that runs to a new file, for `outrigger run -f`")
@@ -44,21 +46,23 @@ function commands(world: World, finish: (code: number) => void): Command {
     .addOption(port("--provider-port <port>", "the demo provider's own port; 0 takes any free one", 0))
     .option("--provider-only", "start the demo provider without a sidecar", false)
     .option("--quiet", "show no line for each call", false)
-    .action(async (options) => {
+    .action(async (options, command) => {
       const { demo } = await import("./commands/demo.ts");
-      finish(await demo(world, terminal(), options));
+      finish(await demo(world, terminal(), { ...options, policyApi: apiOf(command, options, [], options.quiet ? "silent" : "info") }));
     });
 
-  addServing(program.command("run"))
+  addApi(addServing(program.command("run")))
     .description("run a sidecar with policy from files and folders, which are watched")
     .requiredOption("-f, --file <path...>", "files and folders with policy")
-    .action(async (options) => {
+    .action(async (options, command) => {
       const { run } = await import("./commands/run.ts");
+      const settings = settingsOf(options);
       finish(
         await run(world, terminal(), {
           files: options.file,
-          settings: settingsOf(options),
+          settings,
           logFormat: logFormat(world, options.logFormat),
+          api: apiOf(command, options, settings.corsOrigins ?? [], options.logLevel),
         }),
       );
     });
@@ -165,8 +169,8 @@ function commands(world: World, finish: (code: number) => void): Command {
 }
 
 /** Where a sidecar keeps what outlives it, unless told otherwise: a folder for each port, since each sidecar has its own. */
-function stateFolder({ environment }: World, doors: number): string {
-  const home = environment.XDG_STATE_HOME || (environment.HOME ? join(environment.HOME, ".local/state") : undefined);
+function stateFolder(world: World, doors: number): string {
+  const home = stateHome(world);
   if (home === undefined)
     throw new Failure("There is no home folder to keep state in.", "Say where with --state, or use --no-state.", ExitCode.usage);
   return join(home, "outrigger", `sidecar-${doors}`);
@@ -217,6 +221,26 @@ function addServing(command: Command) {
     )
     .addOption(count("--drain-grace <seconds>", "how long running calls may take to end once it stops").env("OUTRIGGER_DRAIN_GRACE"))
     .addOption(new Option("--no-reflection", "gRPC clients may not ask which services there are"));
+}
+
+/** The options of commands that are control and sidecar at once. */
+function addApi<Given extends Command>(command: Given): Given {
+  command
+    .addOption(
+      port("--api-port <port>", "the port of the Policy API on this machine; 0 takes any free one", 7411).env("OUTRIGGER_API_PORT"),
+    )
+    .addOption(new Option("--no-api", "no Policy API"));
+  return command;
+}
+
+/** The Policy API as the options have it. Only whoever names a port insists on it: two that are started plainly are not in each other's way. */
+function apiOf(
+  command: Command,
+  { api, apiPort }: { readonly api: boolean; readonly apiPort: number },
+  corsOrigins: readonly string[],
+  logLevel: PolicyApiOptions["logLevel"],
+): PolicyApiOptions | null {
+  return api ? { port: apiPort, isWanted: command.getOptionValueSource("apiPort") !== "default", corsOrigins, logLevel } : null;
 }
 
 /** The options of commands that call a sidecar. */

@@ -46,7 +46,7 @@ beforeEach(() => {
       router.service(SidecarService, { listSidecars: () => ({}), createJoinToken: () => ({}), endRollout: () => ({}) });
       router.service(MeshService, { join: () => ({}) });
     },
-    { router: { interceptors: [fromAddress, authenticate(tokens, clock)] } },
+    { router: { interceptors: [fromAddress, authenticate(tokens, clock, "ask for one")] } },
   );
 });
 

@@ -25,8 +25,11 @@ const badEveryMs = 6_000;
 /** Addresses remembered: beyond them the oldest is forgotten, so that a flood from many addresses costs no memory. */
 const addressesMax = 10_000;
 
-/** Lets callers of the services for people in by their tokens. Other services see to their callers themselves. */
-export function authenticate(tokens: Tokens, clock: Pick<Clock, "monotonicMs">): Interceptor {
+/**
+ * Lets callers of the services for people in by their tokens. Other services see to their callers themselves. `whence` says where a token
+ * comes from, as a clause.
+ */
+export function authenticate(tokens: Tokens, clock: Pick<Clock, "monotonicMs">, whence: string): Interceptor {
   const attempts = new Attempts(clock);
   return (next) => async (request) => {
     if (request.service.typeName !== PolicyService.typeName && request.service.typeName !== SidecarService.typeName) return next(request);
@@ -41,14 +44,11 @@ export function authenticate(tokens: Tokens, clock: Pick<Clock, "monotonicMs">):
         throw controlFault("ATTEMPTS_SPENT", message, { retryAfterMs: waitMs });
       }
       if (token === undefined) {
-        throw controlFault(
-          "CREDENTIAL_MISSING",
-          "No token was sent. Send one as `authorization: Bearer TOKEN`; `outrigger token create` makes one.",
-        );
+        throw controlFault("CREDENTIAL_MISSING", `No token was sent. Send one as \`authorization: Bearer TOKEN\`; ${whence}.`);
       }
       throw found === "expired"
-        ? controlFault("CREDENTIAL_EXPIRED", "This token has expired. Make another with `outrigger token create`.")
-        : controlFault("CREDENTIAL_UNKNOWN", "Nobody issued this token, or it was revoked. Make another with `outrigger token create`.");
+        ? controlFault("CREDENTIAL_EXPIRED", `This token has expired. Send another; ${whence}.`)
+        : controlFault("CREDENTIAL_UNKNOWN", `Nobody issued this token, or it was revoked. Send another; ${whence}.`);
     }
     const reads = request.method.idempotency === Idempotency.NO_SIDE_EFFECTS || request.method.methodKind === "server_streaming";
     const plans = "message" in request && isPlan(request.message);

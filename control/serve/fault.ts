@@ -35,6 +35,8 @@ export const controlFaults = Object.freeze({
   IDENTITY_MISMATCH: Code.PermissionDenied,
   /** A join token that was used as often as it may be. */
   TOKEN_SPENT: Code.PermissionDenied,
+  /** A sidecar from outside, where control has one of its own and no other. */
+  JOINING_CLOSED: Code.FailedPrecondition,
   /** More sidecars than there is room for, now or at all. */
   TOO_MANY_SIDECARS: Code.ResourceExhausted,
   /** A sidecar that does not answer. */

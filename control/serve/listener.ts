@@ -73,6 +73,8 @@ export interface ControlListener {
   listen(host: string, port: number): Promise<number>;
   /** Listens on a Unix socket; one that a dead process left is replaced. */
   listenUnix(path: string): Promise<void>;
+  /** Goes on where a server listens already that knew nothing of HTTP, with the connections that it has taken and not read from. */
+  takeOver(server: Server, taken: readonly Socket[]): Promise<void>;
   /** Takes no more connections, lets what runs end for `graceMs`, then cuts it. */
   close(graceMs: number): Promise<void>;
 }
@@ -195,11 +197,12 @@ export function createControlListener(options: ListenerOptions): ControlListener
     return trackSockets(plain1);
   }
 
-  async function open(where: { host: string; port: number } | { path: string }): Promise<Server> {
+  async function open(where: { host: string; port: number } | { path: string } | Server): Promise<Server> {
     const server = makeServer();
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen({ ...where, backlog: waitingMax }, () => {
+      // Given a server that listens, Node uses its handle: from then on the connections that come are this one's.
+      server.listen("listen" in where ? where : { ...where, backlog: waitingMax }, () => {
         server.off("error", reject);
         // A connection that cannot be taken, for want of descriptors say, must not end the process.
         server.on("error", (error) => options.warn("A connection could not be taken.", error));
@@ -227,6 +230,11 @@ export function createControlListener(options: ListenerOptions): ControlListener
       }
     },
 
+    async takeOver(listening, taken) {
+      const server = await open(listening);
+      for (const socket of taken) if (!socket.destroyed) server.emit("connection", socket);
+    },
+
     async close(graceMs) {
       const closed = servers.map((server) => new Promise<void>((done) => server.close(() => done())));
       for (const session of sessions) session.close();
@@ -234,7 +242,9 @@ export function createControlListener(options: ListenerOptions): ControlListener
       const cancel = options.clock.after(graceMs, () => {
         for (const socket of sockets) socket.destroy();
       });
-      await Promise.all(closed);
+      // Also those that another server has taken, which none of these waits for.
+      const gone = [...sockets].map((socket) => new Promise((done) => socket.once("close", done)));
+      await Promise.all([...closed, ...gone]);
       cancel();
     },
   };

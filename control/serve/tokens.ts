@@ -62,11 +62,12 @@ export function openTokens(path: string, clock: Pick<Clock, "wallMs" | "monotoni
     return read.tokens;
   }
 
-  const localHash = local === undefined ? undefined : hashOf(local);
+  const localOnly = local === undefined ? undefined : openLocalToken(local);
   return {
     async find(token, address) {
+      const near = await localOnly?.find(token, address);
+      if (near !== undefined) return near;
       const hash = hashOf(token);
-      if (localHash !== undefined && isNear(address) && timingSafeEqual(hash, localHash)) return { name: "local", role: "editor" };
       // Each is compared, in constant time, so that the time taken tells nothing of which hashes there are.
       let found: TokenRecord | undefined;
       for (const record of await current()) if (timingSafeEqual(hash, Buffer.from(record.sha256, "hex"))) found = record;
@@ -74,6 +75,21 @@ export function openTokens(path: string, clock: Pick<Clock, "wallMs" | "monotoni
       return found.expiresMs !== null && found.expiresMs <= clock.wallMs() ? "expired" : found;
     },
   };
+}
+
+/** The one token of a process, in its memory alone: an editor's, for callers of this machine. */
+export function openLocalToken(local: string): Tokens {
+  const hash = hashOf(local);
+  return {
+    find: async (token, address) =>
+      isNear(address) && timingSafeEqual(hashOf(token), hash) ? { name: "local", role: "editor" } : undefined,
+  };
+}
+
+/** The text of a token of 32 unguessable bytes. */
+export function tokenText(bytes: Uint8Array): string {
+  // The prefix lets scanners of leaked secrets know what they found.
+  return `opt_${Buffer.from(bytes).toString("base64url")}`;
 }
 
 /** A new token and its record. `bytes` are 32 unguessable ones. The token is in no file: who makes it shows it once. */
@@ -84,8 +100,7 @@ export function newToken(
   nowMs: number,
   expiresMs: number | null,
 ): { readonly token: string; readonly record: TokenRecord } {
-  // The prefix lets scanners of leaked secrets know what they found.
-  const token = `opt_${Buffer.from(bytes).toString("base64url")}`;
+  const token = tokenText(bytes);
   return { token, record: { name, role, sha256: hashOf(token).toString("hex"), createdMs: Math.trunc(nowMs), expiresMs } };
 }
 

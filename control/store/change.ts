@@ -3,7 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { type KindName, kindOf, nameOf, namespaceOf, type Resource, schemaOf } from "../../proto/resources/kinds.ts";
 import { compareText } from "../../proto/resources/problem.ts";
 import { wholeBytes } from "../../proto/snapshot.ts";
-import type { ResourceKey, StoreChange, StoredResource } from "./store.ts";
+import type { ResourceKey, StoreChange, StoredPolicy, StoredResource } from "./store.ts";
 
 /** A resource as a store keeps it. */
 export interface Kept {
@@ -37,6 +37,37 @@ export function effectOf(
   }
   const deleted = [...removals].filter(([text]) => standing(text) !== undefined).map(([, key]) => key);
   return { created: created.sort(byKey), updated: updated.sort(byKey), deleted: deleted.sort(compareKeys) };
+}
+
+/** What makes the resources that somebody wrote by hand hold, and no others. They do not say whose they are: each stays whose it was. */
+export function changeByHand(base: StoredPolicy, resources: readonly Resource[], author: string, atMs: number): StoreChange {
+  const standing = new Map(base.resources.map((one) => [keyText(keyOf(one.resource)), one]));
+  const given = new Set(resources.map((resource) => keyText(keyOf(resource))));
+  return {
+    base: base.revision,
+    upserts: resources.map((resource) => ({ resource, owner: standing.get(keyText(keyOf(resource)))?.owner ?? "" })),
+    removals: base.resources.map(({ resource }) => keyOf(resource)).filter((key) => !given.has(keyText(key))),
+    author,
+    reason: "",
+    atMs,
+    rolledBackTo: 0,
+  };
+}
+
+/** The resources whose content a change makes another, and the keys of those that it takes away; that only an owner changes is not in it. */
+export function contentOf(
+  change: Pick<StoreChange, "upserts" | "removals">,
+  base: StoredPolicy,
+): { readonly upserts: readonly Resource[]; readonly removals: readonly ResourceKey[] } {
+  const standing = new Map(base.resources.map(({ resource }) => [keyText(keyOf(resource)), wholeBytes(resource)]));
+  const isOther = (resource: Resource): boolean => {
+    const before = standing.get(keyText(keyOf(resource)));
+    return before === undefined || !sameBytes(before, wholeBytes(resource));
+  };
+  return {
+    upserts: change.upserts.flatMap(({ resource }) => (isOther(resource) ? [resource] : [])),
+    removals: change.removals.filter((key) => standing.has(keyText(key))),
+  };
 }
 
 /** Whether it does nothing. */

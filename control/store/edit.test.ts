@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Resource, readResources, readYaml } from "../../proto/resources.ts";
 import { keyOf } from "./change.ts";
-import { editFiles } from "./edit.ts";
+import { editFiles, placeIn } from "./edit.ts";
 
 const head = (kind: string, name: string) => `apiVersion: outrigger.dev/v1alpha1\nkind: ${kind}\nmetadata: {name: ${name}}\n`;
 const provider = (name: string, port: number) =>
@@ -18,7 +18,7 @@ function resource(text: string): Resource {
 /** The texts after an edit, by path. */
 function edited(files: Readonly<Record<string, string>>, upserts: readonly Resource[], removals: readonly Resource[] = []) {
   const before = Object.entries(files).map(([path, text]) => ({ path, text }));
-  const edits = editFiles("policy", before, upserts, removals.map(keyOf));
+  const edits = editFiles(placeIn("policy"), before, upserts, removals.map(keyOf));
   const after = new Map(Object.entries(files));
   for (const edit of edits) {
     expect(edit.before).toBe(files[edit.path]);

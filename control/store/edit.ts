@@ -6,10 +6,11 @@ import { join } from "node:path";
 import { type Document, isMap, isScalar, parseAllDocuments } from "yaml";
 import { defaultNamespace, type Resource } from "../../proto/resources/kinds.ts";
 import { writeForm } from "../../proto/resources/written.ts";
-import type { PolicyFile } from "../../proto/resources.ts";
+import { listResources, type PolicyFile, problemText, type Rules, readResources } from "../../proto/resources.ts";
+import { sha256 } from "../sha256.ts";
 import { yamlOf } from "../yaml.ts";
-import { keyOf, keyText } from "./change.ts";
-import type { ResourceKey } from "./store.ts";
+import { keptOf, keyOf, keyText } from "./change.ts";
+import type { ResourceKey, StoreChange } from "./store.ts";
 
 /** A change of one file. */
 export interface FileEdit {
@@ -20,9 +21,12 @@ export interface FileEdit {
   readonly after: string | undefined;
 }
 
-/** What makes `upserts` stand in the files, and `removals` not. The files are policy without an error. */
+/**
+ * What makes `upserts` stand in the files, and `removals` not. The files are policy without an error. `placeOf` names the file for a
+ * resource that none of them has; one that is there already gets it at its end.
+ */
 export function editFiles(
-  folder: string,
+  placeOf: (key: ResourceKey) => string,
   files: readonly PolicyFile[],
   upserts: readonly Resource[],
   removals: readonly ResourceKey[],
@@ -37,8 +41,7 @@ export function editFiles(
     edits.push({ path, before: text, after });
   }
   for (const resource of wanted.values()) {
-    const { kind, namespace, name } = keyOf(resource);
-    const path = join(folder, kind, `${namespace}.${name}.yaml`);
+    const path = placeOf(keyOf(resource));
     const edited = edits.findIndex((edit) => edit.path === path);
     const standing = edited >= 0 ? edits[edited]?.after : texts.get(path);
     // Somebody may have put another resource into the file that this one would get.
@@ -48,6 +51,43 @@ export function editFiles(
     else edits.push(edit);
   }
   return edits;
+}
+
+/** The file that a resource gets in a folder. */
+export function placeIn(folder: string): (key: ResourceKey) => string {
+  return ({ kind, namespace, name }) => join(folder, kind, `${namespace}.${name}.yaml`);
+}
+
+/** Reads what edited files would say, and throws if it is anything but the policy before with the change: such an edit must not be made. */
+export function checkEdits(
+  files: readonly PolicyFile[],
+  edits: readonly FileEdit[],
+  before: readonly Resource[],
+  change: Pick<StoreChange, "upserts" | "removals">,
+  rules: Rules,
+): void {
+  const texts = new Map(files.map(({ path, text }) => [path, text]));
+  for (const { path, after } of edits) {
+    if (after === undefined) texts.delete(path);
+    else texts.set(path, after);
+  }
+  const { resources, problems } = readResources(
+    [...texts].map(([path, text]) => ({ path, text })),
+    rules,
+  );
+  const expected = new Map(before.map((resource) => [keyText(keyOf(resource)), resource]));
+  for (const key of change.removals) expected.delete(keyText(key));
+  for (const { resource } of change.upserts) expected.set(keyText(keyOf(resource)), resource);
+  const [found, wanted] = [digestOf(listResources(resources)), digestOf([...expected.values()])];
+  const wrong = problems.find(({ severity }) => severity === "error");
+  if (wrong !== undefined) throw new Error(`the files would be no policy: ${problemText(wrong)}`);
+  if (found !== wanted) throw new Error("the files could not be edited so that they say what was asked for");
+}
+
+/** A hash of what resources say, in whatever order they come. */
+export function digestOf(resources: readonly Resource[]): string {
+  const lines = resources.map((resource) => `${keyText(keyOf(resource))} ${sha256(keptOf(resource, "").bytes)}`);
+  return sha256(lines.sort().join("\n"));
 }
 
 /** The text of a file with its resources replaced or removed; undefined if none is left. What was found is taken out of `wanted`. */

@@ -7,30 +7,17 @@
  * one that opens the folder finds the edits and makes them. A file that somebody changed in that moment is left as it is: what it says
  * becomes the next revision.
  */
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fchmodSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { type Problem, problemText } from "../../proto/resources/problem.ts";
-import { listResources, makeRules, type PolicyFile, type Resource, type Rules, readResources } from "../../proto/resources.ts";
+import { listResources, makeRules, type Rules } from "../../proto/resources.ts";
 import type { Clock } from "../clock.ts";
 import { sha256 } from "../sha256.ts";
-import { effectOf, isNothing, keptOf, keyOf, keyText } from "./change.ts";
-import { editFiles, type FileEdit } from "./edit.ts";
+import { changeByHand, contentOf, effectOf, isNothing, keptOf, keyOf, keyText } from "./change.ts";
+import { checkEdits, editFiles, type FileEdit, placeIn } from "./edit.ts";
 import { type FileStore, type FilesRead, openFiles } from "./files.ts";
+import { putText, textAt } from "./putText.ts";
 import { openSqlite, type SqliteStore } from "./sqlite.ts";
 import type { PolicyStore, RevisionRecord, StoreChange, StoredPolicy, WriteOutcome } from "./store.ts";
 
@@ -174,7 +161,10 @@ class FolderStore implements PolicyStore {
         this.#fail(`The files are no policy, so what held before holds on: ${problems[0] === undefined ? "" : problemText(problems[0])}`);
         return read;
       }
-      const outcome = this.#history.writeAlongside(this.#changeOf(base, listResources(read.resources)), () => undefined);
+      const outcome = this.#history.writeAlongside(
+        changeByHand(base, listResources(read.resources), filesAuthor, this.#clock.wallMs()),
+        () => undefined,
+      );
       if (!outcome.written) continue;
       this.#takenUp = { read, revision: outcome.revision };
       this.#problems = problems;
@@ -189,21 +179,6 @@ class FolderStore implements PolicyStore {
     return base.resources.length > 0 ? problems : problems.filter(({ id }) => id !== "policy/no-resources");
   }
 
-  #changeOf(base: StoredPolicy, resources: readonly Resource[]): StoreChange {
-    const standing = new Map(base.resources.map((one) => [keyText(keyOf(one.resource)), one]));
-    const given = new Set(resources.map((resource) => keyText(keyOf(resource))));
-    return {
-      base: base.revision,
-      // Files do not say whose a resource is: it stays whose it was.
-      upserts: resources.map((resource) => ({ resource, owner: standing.get(keyText(keyOf(resource)))?.owner ?? "" })),
-      removals: base.resources.map(({ resource }) => keyOf(resource)).filter((key) => !given.has(keyText(key))),
-      author: filesAuthor,
-      reason: "",
-      atMs: this.#clock.wallMs(),
-      rolledBackTo: 0,
-    };
-  }
-
   async #write(change: StoreChange): Promise<WriteOutcome> {
     if (this.readOnly) throw new Error("the folder is only read");
     const read = await this.#takeUp();
@@ -213,13 +188,10 @@ class FolderStore implements PolicyStore {
     const standing = new Map(base.resources.map(({ resource, owner }) => [keyText(keyOf(resource)), keptOf(resource, owner)]));
     const effect = effectOf(change, (key) => standing.get(key));
     if (isNothing(effect)) return { written: true, revision: base.revision };
-    const wanted = new Map(change.upserts.map(({ resource }) => [keyText(keyOf(resource)), resource]));
-    const content = [...effect.created, ...effect.updated].filter(
-      ({ key, bytes }) => !sameContent(standing.get(keyText(key))?.bytes, bytes),
-    );
-    const upserts = content.flatMap(({ key }) => wanted.get(keyText(key)) ?? []);
-    const edits = editFiles(this.#folder, read.files, upserts, effect.deleted);
-    this.#verify(read.files, edits, base, change);
+    const { upserts, removals } = contentOf(change, base);
+    const edits = editFiles(placeIn(this.#folder), read.files, upserts, removals);
+    const before = base.resources.map(({ resource }) => resource);
+    checkEdits(read.files, edits, before, change, this.#rules);
     const outcome = this.#history.writeAlongside(change, () => this.#keepEdits(edits));
     if (!outcome.written) return outcome;
     try {
@@ -229,26 +201,6 @@ class FolderStore implements PolicyStore {
       this.#fail(`The change is made and the files cannot be written yet: ${error instanceof Error ? error.message : String(error)}`);
     }
     return outcome;
-  }
-
-  /** Reads what the files would say, and compares: an edit that says anything else must not be made. */
-  #verify(files: readonly PolicyFile[], edits: readonly FileEdit[], base: StoredPolicy, change: StoreChange): void {
-    const texts = new Map(files.map(({ path, text }) => [path, text]));
-    for (const { path, after } of edits) {
-      if (after === undefined) texts.delete(path);
-      else texts.set(path, after);
-    }
-    const { resources, problems } = readResources(
-      [...texts].map(([path, text]) => ({ path, text })),
-      this.#rules,
-    );
-    const expected = new Map(base.resources.map(({ resource }) => [keyText(keyOf(resource)), resource]));
-    for (const key of change.removals) expected.delete(keyText(key));
-    for (const { resource } of change.upserts) expected.set(keyText(keyOf(resource)), resource);
-    const [found, wanted] = [digestOf(listResources(resources)), digestOf([...expected.values()])];
-    const wrong = problems.find(({ severity }) => severity === "error");
-    if (wrong !== undefined) throw new Error(`the files would be no policy: ${problemText(wrong)}`);
-    if (found !== wanted) throw new Error("the files could not be edited so that they say what was asked for");
   }
 
   #keepEdits(edits: readonly FileEdit[]): void {
@@ -271,7 +223,7 @@ class FolderStore implements PolicyStore {
     try {
       for (const { path, sha256_before: before, content } of database.prepare("SELECT * FROM edits ORDER BY path").all()) {
         if (typeof path !== "string") throw new Error("an edit has a path");
-        if (contentHash(contentOf(path)) === before) putText(path, typeof content === "string" ? content : undefined);
+        if (contentHash(textAt(path)) === before) putText(path, typeof content === "string" ? content : undefined);
       }
       database.exec("DELETE FROM edits");
       database.exec("COMMIT");
@@ -289,61 +241,7 @@ class FolderStore implements PolicyStore {
   }
 }
 
-function digestOf(resources: readonly Resource[]): string {
-  const lines = resources.map((resource) => `${keyText(keyOf(resource))} ${sha256(keptOf(resource, "").bytes)}`);
-  return sha256(lines.sort().join("\n"));
-}
-
-function sameContent(a: Uint8Array | undefined, b: Uint8Array): boolean {
-  return a !== undefined && Buffer.compare(a, b) === 0;
-}
-
 /** The hash of what stands in a file; of one that is not there, a word that no hash is. */
 function contentHash(text: string | undefined): string {
   return text === undefined ? "absent" : sha256(text);
-}
-
-function contentOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** Puts a text in the place of a file, or nothing; lasting once this returns. */
-function putText(path: string, text: string | undefined): void {
-  if (text === undefined) {
-    rmSync(path, { force: true });
-    syncFolder(dirname(path));
-    return;
-  }
-  const isThere = existsSync(path);
-  // A link stays a link: what it leads to gets the text, and keeps its rights.
-  const target = isThere ? realpathSync(path) : path;
-  const folder = dirname(target);
-  mkdirSync(folder, { recursive: true });
-  // A name with a dot in front is not read as policy.
-  const beside = join(folder, `.${basename(target)}.outrigger-new`);
-  const file = openSync(beside, "w", 0o644);
-  try {
-    if (isThere) fchmodSync(file, statSync(target).mode & 0o777);
-    writeFileSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(beside, target);
-  syncFolder(folder);
-}
-
-/** A file's name lasts only once its folder does. */
-function syncFolder(folder: string): void {
-  const handle = openSync(folder, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }

@@ -9,6 +9,7 @@ import { sha256 } from "../../sha256.ts";
 import { callLines } from "../callLines.ts";
 import { demoPolicy, type KeyedProvider, type LocalProvider, type PolicyDocument, readDocuments, writeYaml } from "../demoPolicy.ts";
 import { controlOf } from "../oneProcess.ts";
+import { apiLine, besideSidecar, openPolicyApi, type PolicyApi, type PolicyApiOptions } from "../policyApi.ts";
 import { listening, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { Failure, type World } from "../world.ts";
@@ -27,6 +28,8 @@ export interface DemoOptions {
   /** A file to write the policy to, or undefined. */
   readonly export: string | undefined;
   readonly quiet: boolean;
+  /** The Policy API, or null for none. */
+  readonly policyApi: PolicyApiOptions | null;
 }
 
 /** What a key is set to by those who follow our own advice: SDKs want one, and it is not a key for anybody. */
@@ -56,18 +59,21 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
     });
     const resources = readDocuments(documents);
     const read = { resources, problems: [], root: snapshotOf(resources, sha256).root };
-    // What was found at the start holds to the end.
-    const source = await controlOf(world, read, { subscribe: () => () => undefined });
+    // What was found at the start holds to the end, save what is changed through the Policy API.
+    const control = await controlOf(world, read, { subscribe: () => () => undefined });
     const settings = {
       listen: { host: options.host, port: options.port },
       ops: { host: options.host, port: options.opsPort },
       logLevel: options.quiet ? "silent" : "info",
     } as const;
-    const sidecar = await startWithPolicy(world, settings, source, callLines(terminal, true));
+    const log = callLines(terminal, true);
+    const sidecar = await startWithPolicy(world, settings, control.source, log);
+    const api = await besideSidecar(sidecar, openPolicyApi(world, options.policyApi, { ...control, log }));
     try {
       // Only now: a start that failed must not leave a file behind that the next one refuses to overwrite.
       if (options.export !== undefined) await writeExport(options.export, await writeYaml(documents));
     } catch (error) {
+      await api?.close();
       await sidecar.close();
       throw error;
     }
@@ -76,10 +82,18 @@ export async function demo(world: World, terminal: Terminal, options: DemoOption
     const smart = documents.find((one) => one.kind === "ModelRoute" && one.metadata.name === "smart")?.spec.targets;
     const rows = providerLines(documents, keyed, local);
     await terminal.result(
-      { address: `http://${address}`, operations: `http://${opsAddress}`, demoProvider: provider.endpoint, providers: rows, smart },
-      greeting(terminal, world, address, opsAddress, rows, options.export),
+      {
+        address: `http://${address}`,
+        operations: `http://${opsAddress}`,
+        policyApi: api === undefined ? null : { address: api.address, tokenFile: api.tokenPath },
+        demoProvider: provider.endpoint,
+        providers: rows,
+        smart,
+      },
+      greeting(terminal, world, address, opsAddress, rows, options.export, api),
     );
     await Promise.race([stopped, sidecar.closed]);
+    await api?.close();
     await sidecar.close();
     return 0;
   } finally {
@@ -213,6 +227,7 @@ function greeting(
   opsAddress: string,
   rows: readonly ProviderLine[],
   exported: string | undefined,
+  api: PolicyApi | undefined,
 ): string {
   const bold = (text: string) => terminal.style("bold", text);
   const body = '{"model":"smart","stream":true,"messages":[{"role":"user","content":"Why is the sea salt?"}]}';
@@ -234,6 +249,7 @@ function greeting(
     `  export OPENAI_BASE_URL=http://${address}/v1 OPENAI_API_KEY=${placeholderKey}`,
     `  export ANTHROPIC_BASE_URL=http://${address} ANTHROPIC_API_KEY=${placeholderKey}`,
     "",
+    api === undefined ? "" : apiLine(api, world.command),
     exported === undefined ? "" : `The policy that runs is in ${exported}.`,
     `Try the models demo:tools, demo:reasoning, demo:slow, demo:flaky, demo:429. Ctrl-C stops everything.`,
   ];

@@ -1,8 +1,10 @@
 /** `outrigger run`: one sidecar with policy from files, which are watched. */
 import type { GivenSettings } from "../../../sidecar/settings.ts";
+import { changeFiles, isWritable } from "../../store/changeFiles.ts";
 import { openFiles } from "../../store/files.ts";
 import { callLines } from "../callLines.ts";
 import { controlOf } from "../oneProcess.ts";
+import { apiLine, besideSidecar, openPolicyApi, type PolicyApiOptions } from "../policyApi.ts";
 import { listening, refuseWrong, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { ExitCode, Failure, type World } from "../world.ts";
@@ -13,6 +15,8 @@ export interface RunOptions {
   readonly settings: GivenSettings;
   /** Whether log lines are for people or for machines. */
   readonly logFormat: "text" | "json";
+  /** The Policy API, or null for none. */
+  readonly api: PolicyApiOptions | null;
 }
 
 /** Runs until the process is asked to stop, then lets running calls end. */
@@ -25,14 +29,23 @@ export async function run(world: World, terminal: Terminal, options: RunOptions)
   const store = openFiles(options.files, world.clock.after);
   const first = await store.read();
   refuseWrong(first.problems);
+  const edited = {
+    readOnly: () => !isWritable(options.files),
+    change: changeFiles.bind(undefined, options.files, store),
+    read: store.read,
+  };
   const log = options.logFormat === "text" ? callLines(terminal) : undefined;
-  const sidecar = await startWithPolicy(world, options.settings, await controlOf(world, first, store), log);
+  const control = await controlOf(world, first, { subscribe: store.subscribe, edited });
+  const sidecar = await startWithPolicy(world, options.settings, control.source, log);
+  const lines = { write: (line: string) => void (log ?? world.stderr).write(line) };
+  const api = await besideSidecar(sidecar, openPolicyApi(world, options.api, { ...control, log: lines }));
   const host = options.settings.listen?.host ?? "127.0.0.1";
   const status = sidecar.status();
   const value = {
     address: sidecar.port === 0 ? null : `http://${listening(host, sidecar.port)}`,
     socket: options.settings.socketPath ?? null,
     operations: sidecar.opsPort === 0 ? null : `http://${listening(options.settings.ops?.host ?? "127.0.0.1", sidecar.opsPort)}`,
+    policyApi: api === undefined ? null : { address: api.address, tokenFile: api.tokenPath },
     root: status.root,
     routes: first.resources.routes.map((route) => ({
       route: route.metadata?.name ?? "",
@@ -40,10 +53,11 @@ export async function run(world: World, terminal: Terminal, options: RunOptions)
       providers: [...new Set((route.spec?.targets ?? []).map((target) => target.provider))],
     })),
   };
-  const lines = [
+  const greeting = [
     `${terminal.style("bold", `Outrigger ${world.version}`)} listens on ${[value.address, value.socket].filter((one) => one !== null).join(" and ")}`,
     value.operations === null ? "" : `Operations on ${value.operations}`,
     `Policy ${shortRoot(status.root)} from ${options.files.join(", ")}; changes are applied as they are saved.`,
+    ...(api === undefined ? [] : [apiLine(api, world.command)]),
     "",
     table(
       ["ROUTE", "MODELS", "PROVIDERS"],
@@ -51,10 +65,11 @@ export async function run(world: World, terminal: Terminal, options: RunOptions)
       "  ",
     ),
   ];
-  await terminal.result(value, `${lines.filter((line, at) => line !== "" || at > 2).join("\n")}`);
+  await terminal.result(value, `${greeting.filter((line, at) => line !== "" || at > 2).join("\n")}`);
   const ended = await Promise.race([stopped.then(() => false), sidecar.closed.then(() => true)]);
   if (!ended && options.logFormat === "text")
     terminal.note("Stopping: no new calls are taken, running ones may end. Once more to stop at once.");
+  await api?.close();
   await sidecar.drain();
   return 0;
 }
