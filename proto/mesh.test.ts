@@ -13,10 +13,19 @@ test("what is signed begins with a line that nothing else begins with", () => {
 });
 
 test("a join token is read back, and nothing else is read as one", () => {
-  const token = { secret: digits("1"), authoritySha256: digits("a"), signingKeySha256: digits("f") };
+  const token = { secret: digits("1"), authoritySha256: digits("a"), signingKeySha256: digits("f"), namespace: "shop", account: "chat.v2" };
   const text = joinTokenText(token);
   expect(readJoinToken(text)).toEqual(token);
-  for (const other of ["", text.slice(1), text.slice(0, -1), `${text}0`, text.toUpperCase(), text.replace("-1-", "-2-")]) {
+  const others = [
+    "",
+    text.slice(1),
+    text.slice(0, text.indexOf("/")),
+    `${text}/a`,
+    `${text} `,
+    text.toUpperCase(),
+    text.replace("-1-", "-2-"),
+  ];
+  for (const other of others) {
     expect(readJoinToken(other)).toBeUndefined();
   }
 });

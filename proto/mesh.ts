@@ -51,19 +51,22 @@ export interface JoinToken {
   readonly authoritySha256: string;
   /** SHA-256 of the public key (32 bytes) that signs roots; 64 hexadecimal digits. */
   readonly signingKeySha256: string;
+  /** Whom it lets in, so that nobody must say it again. Control believes its own record, of which the hash of the whole text is the key. */
+  readonly namespace: string;
+  readonly account: string;
 }
 
 /** A join token as text. Its SHA-256 in UTF-8 is what control remembers of it. */
-export function joinTokenText({ secret, authoritySha256, signingKeySha256 }: JoinToken): string {
-  return `outrigger-join-1-${secret}-${authoritySha256}-${signingKeySha256}`;
+export function joinTokenText({ secret, authoritySha256, signingKeySha256, namespace, account }: JoinToken): string {
+  return `outrigger-join-1-${secret}-${authoritySha256}-${signingKeySha256}-${namespace}/${account}`;
 }
 
 /** Reads a join token; undefined if the text is none. */
 export function readJoinToken(text: string): JoinToken | undefined {
-  const found = /^outrigger-join-1-([0-9a-f]{64})-([0-9a-f]{64})-([0-9a-f]{64})$/.exec(text);
-  const [, secret, authoritySha256, signingKeySha256] = found ?? [];
-  if (secret === undefined || authoritySha256 === undefined || signingKeySha256 === undefined) return undefined;
-  return { secret, authoritySha256, signingKeySha256 };
+  const found = /^outrigger-join-1-([0-9a-f]{64})-([0-9a-f]{64})-([0-9a-f]{64})-([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(text);
+  if (found === null) return undefined;
+  const [, secret = "", authoritySha256 = "", signingKeySha256 = "", namespace = "", account = ""] = found;
+  return { secret, authoritySha256, signingKeySha256, namespace, account };
 }
 
 function afterLine(line: string, bytes: Uint8Array): Uint8Array<ArrayBuffer> {

@@ -71,8 +71,11 @@ export function sidecarSettings(given: GivenSettings = {}): SidecarSettings {
 }
 
 const meshSchema = z.strictObject({
-  /** Where control is, as `https://host:port`, `http://host:port` or `unix:/path`. */
-  control: z.string().refine((text) => controlUrl(text) !== undefined, "expected https://HOST:PORT, http://HOST:PORT or unix:/PATH"),
+  /** Where control is, as `https://host:port`, `http://host:port` or `unix:/path`; `host:port` stands for http, as where people ask control. */
+  control: z
+    .string()
+    .transform((text) => (/^[\w.-]+:\d+$|^\[[\da-f:]+\]:\d+$/i.test(text) ? `http://${text}` : text))
+    .refine((text) => controlUrl(text) !== undefined, "expected https://HOST:PORT, http://HOST:PORT or unix:/PATH"),
   /** The folder for the last good policy and the identity; null keeps neither beyond the process. */
   stateFolder: z.string().min(1).nullable().default(null),
   /** What buys a certificate, or is shown as it is where there is no TLS; null for none. */
@@ -117,8 +120,16 @@ export function meshSettings(given: GivenMeshSettings): MeshSettings {
       `The settings are wrong: control: ${url.host} is another machine, and http is not encrypted; expected https, or --plaintext`,
     );
   }
-  if (joinToken !== null && readJoinToken(joinToken) === undefined) {
+  const token = joinToken === null ? undefined : readJoinToken(joinToken);
+  if (joinToken !== null && token === undefined) {
     throw new Error("The settings are wrong: joinToken: this is no join token; `outrigger join-token create` makes one");
+  }
+  for (const claim of ["namespace", "account"] as const) {
+    const said = read.data[claim];
+    if (token === undefined || said === null || said === token[claim]) continue;
+    throw new Error(
+      `The settings are wrong: ${claim}: this is ${said}, and the join token is for ${token.namespace}/${token.account}; it need not be said beside a token`,
+    );
   }
   if (joinToken !== null && tokenFile !== null) {
     throw new Error("The settings are wrong: tokenFile: a join token was given too, and a sidecar proves itself in one way");

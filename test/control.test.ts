@@ -76,6 +76,17 @@ beforeEach(async () => {
   await outrigger(["apply", "-f", file("base.yaml", consumer, provider("near"), route("fast", "near")), "--owner", "tests", "--prune"]);
 });
 
+test("a cluster cannot be trusted where there is no way to ask it, and it says what is missing", async () => {
+  const words = ["control", "--data", join(folder, "elsewhere"), "--port", "0", "--no-ops", "--trust-cluster"];
+  const inNoPod = await runCommand(words);
+  expect(inNoPod.code).toBe(2);
+  expect(inNoPod.stderr).toContain("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt");
+  expect(inNoPod.stderr).toMatch(/This is no pod.*--trust-cluster https:\/\/HOST:PORT --cluster-ca FILE --cluster-token FILE/s);
+  const ca = file("cluster.pem", "");
+  const noToken = await runCommand([...words, "https://127.0.0.1:1", "--cluster-ca", ca, "--cluster-token", join(folder, "none")]);
+  expect([noToken.code, noToken.stderr]).toEqual([2, expect.stringMatching(/token.*cannot be read: .*none\.\n.*--cluster-token/s)]);
+});
+
 describe("clients", () => {
   test.each(Object.entries(transports))("%s reads and changes policy", async (name, open) => {
     const client = createClient(PolicyService, open(port()));

@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { port, whole } from "./numbers.ts";
 import { stateHome } from "./stateHome.ts";
 import type { Terminal } from "./terminal.ts";
-import type { World } from "./world.ts";
+import { controlAddress, podFolder, type World } from "./world.ts";
 
 /** Adds them. `finish` takes what a command ends with. */
 export function addControlWords(program: Command, world: World, terminal: () => Terminal, finish: (code: number) => void): void {
@@ -254,7 +254,7 @@ export function addControlWords(program: Command, world: World, terminal: () => 
 /** The options of commands that ask a control. */
 function addControl(command: Command): Command {
   return command
-    .addOption(new Option("--control <address>", "where control is").default("127.0.0.1:7411").env("OUTRIGGER_CONTROL"))
+    .addOption(new Option("--control <address>", "where control is").default(controlAddress).env("OUTRIGGER_CONTROL"))
     .addOption(new Option("--control-ca <file>", "the authority of control's certificate, in PEM").env("OUTRIGGER_CONTROL_CA"));
 }
 
@@ -291,9 +291,6 @@ function span(text: string): number {
 function several(given: string | readonly string[] | undefined): readonly string[] | undefined {
   return typeof given === "string" ? given.split(/[\s,]+/).filter((one) => one !== "") : given;
 }
-
-/** Where Kubernetes puts what a pod asks its API server with. */
-const podFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /** The cluster that is trusted, as the settings want it. */
 function clusterOf(options: {

@@ -7,7 +7,7 @@ import { port, whole } from "./numbers.ts";
 import type { PolicyApiOptions } from "./policyApi.ts";
 import { stateHome } from "./stateHome.ts";
 import { type OutputFormat, openTerminal, type Terminal } from "./terminal.ts";
-import { ExitCode, Failure, type World } from "./world.ts";
+import { controlAddress, ExitCode, Failure, type World } from "./world.ts";
 
 /** Does what the words say. Returns the exit code; what went wrong has been said by then. */
 export async function runWords(words: readonly string[], world: World): Promise<number> {
@@ -70,8 +70,8 @@ function commands(world: World, finish: (code: number) => void): Command {
   addServing(program.command("sidecar"))
     .description("run a sidecar that gets its policy from control, and goes on with it while control is away")
     .addOption(
-      new Option("--control <url>", "where control is: https://HOST:PORT, http://HOST:PORT on this machine, or unix:/PATH")
-        .default("http://127.0.0.1:7411")
+      new Option("--control <url>", "where control is: https://HOST:PORT, HOST:PORT on this machine, or unix:/PATH")
+        .default(controlAddress)
         .env("OUTRIGGER_CONTROL"),
     )
     .addOption(new Option("--join-token <token>", "what lets it in; better given as a file").env("OUTRIGGER_JOIN_TOKEN"))

@@ -45,3 +45,9 @@ export const ExitCode = Object.freeze({
   /** A check found warnings and no errors. */
   checkWarning: 4,
 });
+
+/** Where control is unless somebody says otherwise: on this machine, at its own port. */
+export const controlAddress = "127.0.0.1:7411";
+
+/** Where Kubernetes puts what a pod asks its API server with. */
+export const podFolder = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -100,7 +100,8 @@ export function openJoining({ folder, authority, signer, clock, randomBytes }: J
       const secret = Buffer.from(randomBytes(32)).toString("hex");
       const signingKey = signer.keys[0];
       if (signingKey === undefined) throw new Error("a signer has a key");
-      const text = joinTokenText({ secret, authoritySha256: authority.sha256, signingKeySha256: sha256(signingKey.publicKey) });
+      const pins = { authoritySha256: authority.sha256, signingKeySha256: sha256(signingKey.publicKey) };
+      const text = joinTokenText({ secret, ...pins, namespace, account });
       const notAfterMs = clock.wallMs() + (lifetime === undefined ? lifetimeMs : durationMs(lifetime));
       tokens.set(sha256(text), { hash: sha256(text), namespace, account, notAfterMs, uses: uses === 0 ? 1 : uses, holders: [] });
       keep();

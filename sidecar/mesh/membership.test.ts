@@ -19,6 +19,8 @@ const text = joinTokenText({
   secret: "0".repeat(64),
   authoritySha256: hex(digest(authority)),
   signingKeySha256: hex(digest(signer.key().publicKey)),
+  namespace: "default",
+  account: "chat",
 });
 const read = readJoinToken(text);
 if (read === undefined) throw new Error("it is a token");

@@ -42,7 +42,13 @@ function joinToken(): string {
   const [authoritySha256, signingKeySha256] = [digest(authority), digest(signer.key().publicKey)].map((bytes) =>
     Buffer.from(bytes).toString("hex"),
   );
-  return joinTokenText({ secret: "0".repeat(64), authoritySha256: authoritySha256 ?? "", signingKeySha256: signingKeySha256 ?? "" });
+  const whom = { namespace: "shop", account: "chat" };
+  return joinTokenText({
+    secret: "0".repeat(64),
+    authoritySha256: authoritySha256 ?? "",
+    signingKeySha256: signingKeySha256 ?? "",
+    ...whom,
+  });
 }
 
 const parts: RemoteParts = {
@@ -192,8 +198,8 @@ describe("with a platform's token", () => {
   });
 });
 
-test("on one machine, without TLS, the join token itself is shown, and claims are the settings'", async () => {
-  const means = await prepare({ url: "http://127.0.0.1:1", account: "chat", namespace: "shop" });
+test("on one machine, without TLS, the join token itself is shown, and says who the sidecar is", async () => {
+  const means = await prepare({ url: "http://127.0.0.1:1" });
   expect(means.identity).toMatchObject({ namespace: "shop", account: "chat" });
   const { random, trial, deliver, health, note } = desk();
   const offer = () => ({ applied: true, root: "", changed: true, warnings: [], tookMs: 0 }) as const;

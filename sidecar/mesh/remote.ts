@@ -133,8 +133,8 @@ export async function prepareRemote(settings: RemoteSettings, parts: RemoteParts
   if (joins && (identity === undefined || identity.certificates.length === 0)) await renew();
   const mesh: MeshIdentity = {
     instance,
-    namespace: identity?.namespace || (settings.namespace ?? claims?.namespace ?? "default"),
-    account: identity?.account || (settings.account ?? claims?.account ?? "default"),
+    namespace: identity?.namespace || (settings.namespace ?? claims?.namespace ?? tokenRead?.namespace ?? "default"),
+    account: identity?.account || (settings.account ?? claims?.account ?? tokenRead?.account ?? "default"),
     build: desk.version,
     capabilityLevel: desk.capabilityLevel,
   };

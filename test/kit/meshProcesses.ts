@@ -120,7 +120,7 @@ export class Mesh {
 
   /** Starts a sidecar with a join token and a state folder of its own, which it finds again under the same name. */
   startSidecar(name: string, token: string, more: readonly string[] = [], control = this.controlOrigin): Promise<SidecarUnderTest> {
-    return this.startSidecarWith(name, ["--join-token", token, "--account", "chat", "--instance", name, ...more], control);
+    return this.startSidecarWith(name, ["--join-token", token, "--instance", name, ...more], control);
   }
 
   /** Starts a sidecar with what proves who it is among the words. */

@@ -1,11 +1,12 @@
 /** `outrigger control`: the one place that says what the mesh does. */
+import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
 import { isLoopback, startControl, tokensPath } from "../../main.ts";
 import { readTokens } from "../../serve/tokens.ts";
-import { controlSettings, type GivenControlSettings, storeSetting } from "../../settings.ts";
+import { type ControlSettings, controlSettings, type GivenControlSettings, storeSetting } from "../../settings.ts";
 import { listening } from "../sidecar.ts";
 import type { Terminal } from "../terminal.ts";
-import { ExitCode, Failure, type World } from "../world.ts";
+import { ExitCode, Failure, podFolder, type World } from "../world.ts";
 
 /** What the command line says. */
 export interface RunControlOptions {
@@ -26,6 +27,7 @@ export async function control(world: World, terminal: Terminal, options: RunCont
     );
   }
   const settings = settingsOrFail({ ...options.settings, store });
+  await checkCluster(settings.cluster);
   const host = settings.listen?.host;
   // Whoever tries it out on one machine needs nothing more; as soon as there is a token, nobody needs that help.
   const wantsLocal = (host === undefined || isLoopback(host)) && (await readTokens(tokensPath(settings.dataFolder))).length === 0;
@@ -67,6 +69,27 @@ export async function control(world: World, terminal: Terminal, options: RunCont
   await stopped;
   await running.drain();
   return ExitCode.ok;
+}
+
+/** Throws if what the cluster's API server is asked with is not there: nobody could be let in, and only those who try would hear why. */
+async function checkCluster(cluster: ControlSettings["cluster"]): Promise<void> {
+  for (const [what, option, path] of [
+    ["The certificate of the API server's authority", "--cluster-ca", cluster?.caPath],
+    ["The token with which the API server is asked", "--cluster-token", cluster?.tokenPath],
+  ] as const) {
+    try {
+      if (path !== undefined && path !== null) await access(path, constants.R_OK);
+    } catch {
+      throw new Failure(
+        `${what} cannot be read: ${path}.`,
+        path?.startsWith(podFolder) === true
+          ? "This is no pod, or one whose service account's token is not mounted (automountServiceAccountToken). Run control in the cluster, or " +
+              `name the API server and what it is asked with: --trust-cluster https://HOST:PORT --cluster-ca FILE --cluster-token FILE.`
+          : `Name another file with ${option}.`,
+        ExitCode.usage,
+      );
+    }
+  }
 }
 
 function settingsOrFail(given: GivenControlSettings) {

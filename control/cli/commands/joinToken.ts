@@ -3,7 +3,7 @@ import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { isoTime } from "../../clock.ts";
 import { asked, type ControlOptions, openControl } from "../policyClient.ts";
 import type { Terminal } from "../terminal.ts";
-import { ExitCode, type World } from "../world.ts";
+import { controlAddress, ExitCode, type World } from "../world.ts";
 
 /** What the command line says. */
 export interface JoinTokenOptions extends ControlOptions {
@@ -26,9 +26,8 @@ export async function createJoinToken(world: World, terminal: Terminal, options:
   if (terminal.format === "table") {
     const who = uses === 1 ? "One sidecar may join" : `${uses} sidecars may join`;
     terminal.note(`${who} with it as ${namespace}/${account}${until === null ? "" : ` until ${until}`}. It is shown this once.`);
-    terminal.note(
-      `outrigger sidecar --control ADDRESS --account ${account}${namespace === "default" ? "" : ` --namespace ${namespace}`} --join-token-file FILE`,
-    );
+    const where = options.control === controlAddress ? "" : ` --control ${options.control}`;
+    terminal.note(`outrigger sidecar${where} --join-token-file FILE`);
   }
   return ExitCode.ok;
 }
