@@ -150,6 +150,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     steadyMs,
     newId: random.id,
     rules: parts.rolloutRules ?? rolloutDefaults,
+    begun: (id, revision) => progress.staged(stable.madeFrom, revision, id),
     try(key) {
       const session = sessions.get(key);
       if (session === undefined || candidate === undefined) return;
@@ -234,7 +235,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     }
   }
 
-  function publish(resources: Resources, revision: number, mode: RolloutMode): string {
+  function publish(resources: Resources, revision: number, mode: RolloutMode, goesOn?: string): string {
     newest = revision;
     metrics.committed();
     // Those that have a change which is still being rolled out go back at once, or get the new one as members of its own roll-out.
@@ -252,10 +253,9 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       // Those that are away come back in the middle of it: right after control's own start that is everybody.
       for (const record of fleet.list())
         if (!record.connected) concern({ ...record, whole: false }, record, { canTry: false, isAway: true });
-      progress.staged(stable.madeFrom, revision);
     }
     candidate = fresh;
-    const id = rollouts.begin({ revision, fromRevision: stable.madeFrom, mode, concerned });
+    const id = rollouts.begin({ revision, fromRevision: stable.madeFrom, mode, concerned, id: goesOn });
     retarget(orphans.flatMap((key) => sessions.get(key) ?? []));
     return id;
   }
@@ -389,7 +389,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   if (unsettled === undefined) progress.settled(first.revision);
   else if (unsettled.takenBack === undefined) {
     log("info", "Policy that was not everybody's yet goes out in stages, from the first.", { revision: first.revision });
-    publish(groupStored(first), first.revision, "staged");
+    publish(groupStored(first), first.revision, "staged", unsettled.rollout);
   } else {
     const { id, revision, reason } = unsettled.takenBack;
     log("warn", "What stands in the store was taken back from the sidecars, and stays so.", { revision, rollout: id, reason });

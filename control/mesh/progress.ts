@@ -17,6 +17,8 @@ export interface Unsettled {
   readonly before: StoredPolicy;
   /** How what stands in the store was taken back from the sidecars; undefined if it is to go out in stages, from the first. */
   readonly takenBack: RolloutFacts | undefined;
+  /** The roll-out that goes on; undefined if there was none of it. */
+  readonly rollout: string | undefined;
 }
 
 /** What is remembered. Each call takes the place of those before it. */
@@ -24,7 +26,7 @@ export interface Progress {
   /** Everybody should have this revision. */
   settled(revision: number): void;
   /** A revision goes out in stages, and everybody else should have `settled`. To be called before the first sidecar is told. */
-  staged(settled: number, revision: number): void;
+  staged(settled: number, revision: number, rollout: string): void;
   /** A revision was taken back, and everybody should have `settled`, whatever stands in the store. */
   takenBack(settled: number, facts: RolloutFacts): void;
   /** Resolves when all that was said is in the store. */
@@ -45,7 +47,9 @@ export async function readProgress(store: PolicyStore, now: StoredPolicy, way: R
   const isTakenBack = note.takenBack === newest;
   if (!isTakenBack && note.staged !== newest && way !== "staged") return undefined;
   const before = await store.readAt(settled);
-  return before && { before, takenBack: isTakenBack ? factsOf(note) : undefined };
+  return (
+    before && { before, takenBack: isTakenBack ? factsOf(note) : undefined, rollout: note.staged === newest ? note.rollout : undefined }
+  );
 }
 
 /** Begins to remember. `failed` hears what cannot be written. */
@@ -61,7 +65,7 @@ export function rememberProgress(store: PolicyStore, failed: (error: unknown) =>
   }
   return {
     settled: (revision) => note({ settled: BigInt(revision) }),
-    staged: (settled, revision) => note({ settled: BigInt(settled), staged: BigInt(revision) }),
+    staged: (settled, revision, rollout) => note({ settled: BigInt(settled), staged: BigInt(revision), rollout }),
     takenBack: (settled, { revision, id, reason, begunMs, endedMs = begunMs }) =>
       note({
         settled: BigInt(settled),

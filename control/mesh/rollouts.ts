@@ -38,6 +38,8 @@ export interface RolloutWorld {
   readonly steadyMs: () => number;
   readonly newId: () => string;
   readonly rules: RolloutRules;
+  /** Hears of one that goes out in stages, before the first sidecar does. */
+  readonly begun: (id: string, revision: number) => void;
   /** Asks a sidecar to try the change. */
   readonly try: (key: string) => void;
   /** Hands the change to those who are members by now and were not before. */
@@ -120,13 +122,16 @@ export class Rollouts {
     readonly fromRevision: number;
     readonly mode: RolloutMode;
     readonly concerned: readonly Concerned[];
+    /** Its name, if it goes on from before a restart: then the same sidecars get it in the same order. */
+    readonly id: string | undefined;
   }): string {
     if (this.#running !== undefined) this.#end(RolloutState.ROLLED_BACK, `revision ${change.revision} took its place`);
     if (change.concerned.length === 0) {
       this.#world.promote();
       return "";
     }
-    const id = this.#world.newId();
+    const id = change.id ?? this.#world.newId();
+    if (change.mode === "staged") this.#world.begun(id, change.revision);
     const drawn = change.concerned.map((concerned) => ({ concerned, lot: sha256(`${id} ${concerned.key}`) }));
     const all = drawn.sort((a, b) => compareText(a.lot, b.lot)).map(({ concerned }) => concerned);
     const [order, orderAway] = [all.filter(({ isAway }) => !isAway), all.filter(({ isAway }) => isAway)];

@@ -181,7 +181,7 @@ export type PolicyNote = Message<"outrigger.mesh.v1.PolicyNote"> & {
   takenBack: bigint;
 
   /**
-   * The roll-out that was taken back, or empty.
+   * The roll-out that is on its way or was taken back, or empty.
    *
    * @generated from field: string rollout = 4;
    */
