@@ -286,6 +286,20 @@ describe("the command", () => {
     expect((await outrigger(["rollback", "999999"])).stderr).toContain("REVISION_NOT_FOUND");
   });
 
+  // It was told that what listened was no control.
+  test("says that a set is too large for one request, and nothing changes", async () => {
+    const before = await outrigger(["dump"]);
+    const large = Array.from({ length: 9 }, (_, at) =>
+      file(`large${at}.yaml`, consumer.replace("{name: anyone}", `{name: large${at}, annotations: {a: "${"x".repeat(1_900_000)}"}}`)),
+    );
+    const { code, stderr } = await outrigger(["apply", ...large.flatMap((path) => ["-f", path])]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining("larger than the 16777216 bytes that control takes at once. Nothing was changed."),
+    ]);
+    expect((await outrigger(["dump"])).stdout).toBe(before.stdout);
+  });
+
   test("says what listens not, and what is no control", async () => {
     const nobody = await runCommand(["dump", "--control", "127.0.0.1:1"]);
     expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("Nothing listens at 127.0.0.1:1") });

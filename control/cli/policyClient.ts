@@ -94,6 +94,15 @@ async function controlFailure(error: unknown, address: string, kept: FoundToken 
   if (reason !== undefined) {
     return new Failure(`${failed.rawMessage} (${reason})`, nextOf(reason, kept));
   }
+  // What reads requests refuses what is too large before anybody looks what it is.
+  const limit =
+    failed.code === Code.ResourceExhausted ? /larger than configured readMaxBytes (\d+)/.exec(failed.rawMessage)?.[1] : undefined;
+  if (limit !== undefined) {
+    return new Failure(
+      `The request is larger than the ${limit} bytes that control takes at once. Nothing was changed.`,
+      "Apply fewer files at a time; what the others hold stays as it is, unless --prune is given.",
+    );
+  }
   if (failed.code === Code.Canceled) return new Failure("The call was cancelled.");
   if (/certificate|self.signed|unable to verify/i.test(failed.rawMessage)) {
     return new Failure(

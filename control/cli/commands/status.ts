@@ -50,7 +50,7 @@ export async function status(world: World, terminal: Terminal, options: StatusOp
     );
   const sum =
     total === 0
-      ? "No sidecar has come yet. `outrigger sidecar` starts one, and `outrigger join-token create` lets it in."
+      ? "No sidecar is connected, and none is missed. `outrigger sidecar` starts one, and `outrigger join-token create` lets it in."
       : `${current} of ${total} ${total === 1 ? "sidecar" : "sidecars"} ${current === 1 ? "enforces what it should" : "enforce what they should"}` +
         `${away === 0 ? "" : `; ${away} ${away === 1 ? "is" : "are"} not connected`}. The newest revision is ${revision}.`;
   lines.push(...(lines.length === 0 ? [] : [""]), terminal.style(current < total ? "yellow" : "green", sum));
