@@ -14,6 +14,7 @@ import type { SidecarGrant } from "../proto/gen/outrigger/policy/v1/sidecar_gran
 import { matcher } from "../proto/pattern.ts";
 import { fullNameOf, groupResources, nameOf, namespaceOf, type Resource, type Resources } from "../proto/resources/kinds.ts";
 import type { Problem } from "../proto/resources/problem.ts";
+import { indexUsers, type UsersOf } from "../proto/resources/users.ts";
 
 /** The account that a sidecar has proven to run as. */
 export interface Account {
@@ -56,7 +57,7 @@ export function scopePolicy(resources: Resources): ScopedPolicy {
     return fresh;
   };
   for (const provider of resources.providers) namespaceFor(provider).providers.set(nameOf(provider), provider);
-  for (const consumer of resources.consumers) namespaceFor(consumer).addConsumer(consumer);
+  const usersOf = indexUsers(resources.consumers);
   for (const route of resources.routes) namespaceFor(route).routes.push(route);
   for (const book of resources.priceBooks) namespaceFor(book).priceBooks.push(book);
   const grants = resources.grants.map((grant) => compileGrant(grant, namespaceFor(grant)));
@@ -65,26 +66,30 @@ export function scopePolicy(resources: Resources): ScopedPolicy {
     emptyGrants: (namespaces) =>
       resources.grants.filter((grant, index) => {
         const compiled = grants[index];
-        return compiled !== undefined && namespaces.has(namespaceOf(grant)) && partOfNamespace(compiled.namespace, [compiled]).length === 0;
+        return (
+          compiled !== undefined &&
+          namespaces.has(namespaceOf(grant)) &&
+          partOfNamespace(compiled.namespace, [compiled], usersOf).length === 0
+        );
       }),
     partOf(account) {
       const fitting = new Map<Namespace, Grant[]>();
       for (const grant of grants) {
         if (grant.isFor(account)) fitting.set(grant.namespace, [...(fitting.get(grant.namespace) ?? []), grant]);
       }
-      return groupResources([...fitting].flatMap(([namespace, granted]) => partOfNamespace(namespace, granted)));
+      return groupResources([...fitting].flatMap(([namespace, granted]) => partOfNamespace(namespace, granted, usersOf)));
     },
   };
 }
 
 /** What one namespace's grants give of it. Names never lead out of their namespace, so each can be taken by itself. */
-function partOfNamespace(namespace: Namespace, grants: readonly Grant[]): Resource[] {
+function partOfNamespace(namespace: Namespace, grants: readonly Grant[], usersOf: UsersOf): Resource[] {
   const routes = new Set<ModelRoute>();
   const consumers = new Set<Consumer>();
   for (const grant of grants) {
     for (const route of namespace.routes) {
       if (!grant.hasRoute(nameOf(route))) continue;
-      for (const consumer of namespace.usersOf(route)) {
+      for (const consumer of usersOf(route)) {
         if (!grant.hasConsumer(nameOf(consumer))) continue;
         // A route comes only with somebody who may use it: without, two routes for one name could not be told apart.
         routes.add(route);
@@ -162,36 +167,4 @@ class Namespace {
   readonly providers = new Map<string, Provider>();
   readonly routes: ModelRoute[] = [];
   readonly priceBooks: PriceBook[] = [];
-  readonly #consumers = new Map<string, { readonly consumer: Consumer; readonly routes: ReadonlySet<string> }>();
-  readonly #open: Consumer[] = [];
-  readonly #byRoute = new Map<string, Consumer[]>();
-  readonly #users = new Map<ModelRoute, readonly Consumer[]>();
-
-  addConsumer(consumer: Consumer): void {
-    const routes = new Set(consumer.spec?.routes);
-    this.#consumers.set(nameOf(consumer), { consumer, routes });
-    if (routes.size === 0) this.#open.push(consumer);
-    for (const route of routes) {
-      const listed = this.#byRoute.get(route);
-      if (listed === undefined) this.#byRoute.set(route, [consumer]);
-      else listed.push(consumer);
-    }
-  }
-
-  /** Who may use a route: says the same as `consumersOf` of `proto/resources/consistency.ts`, without looking at everybody each time. */
-  usersOf(route: ModelRoute): readonly Consumer[] {
-    const known = this.#users.get(route);
-    if (known !== undefined) return known;
-    const name = nameOf(route);
-    const named = route.spec?.match?.consumers ?? [];
-    const users =
-      named.length === 0
-        ? [...this.#open, ...(this.#byRoute.get(name) ?? [])]
-        : named.flatMap((one) => {
-            const found = this.#consumers.get(one);
-            return found !== undefined && (found.routes.size === 0 || found.routes.has(name)) ? found.consumer : [];
-          });
-    this.#users.set(route, users);
-    return users;
-  }
 }

@@ -9,7 +9,7 @@
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { closest } from "./resources/closest.ts";
 import { findConflicts } from "./resources/consistency.ts";
-import { type Documents, readDocuments, type Tree } from "./resources/document.ts";
+import { type Documents, isRefusedWhole, readDocuments, type Tree } from "./resources/document.ts";
 import {
   fullNameOf,
   groupResources,
@@ -23,6 +23,7 @@ import {
   schemaOf,
 } from "./resources/kinds.ts";
 import { compareProblems, compareText, type Place, type Problem, type ProblemId } from "./resources/problem.ts";
+import { cutDocuments, type SoundResource } from "./resources/remembered.ts";
 import { type Breach, brokenRules, furtherBreaches, makeRules, type Rules } from "./resources/rules.ts";
 import { isShowable, shown } from "./resources/secrecy.ts";
 import { readShape, type Shape } from "./resources/shape.ts";
@@ -135,7 +136,50 @@ export function joinFiles(read: readonly ReadFile[], standing: readonly Resource
 
 /** Reads one file, without a look at others: names that lead nowhere are not found out. */
 export function readYaml(text: string, file: string, rules = makeRules()): ReadFile {
-  return readParsed(readDocuments(text), file, rules);
+  return readSound(text, file, rules) ?? readParsed(readDocuments(text), file, rules);
+}
+
+/**
+ * Reads a file document by document, those that are remembered from memory; undefined if anything is wrong with it, which is for the
+ * parser of the whole to tell: what it says of one document depends on the others, and places are those of the file.
+ */
+function readSound(text: string, file: string, rules: Rules): ReadFile | undefined {
+  const { remembered } = rules;
+  if (remembered === undefined || isRefusedWhole(text)) return undefined;
+  const documents = cutDocuments(text);
+  if (documents === undefined) return undefined;
+  const resources: Located[] = [];
+  for (const document of documents) {
+    let sound = remembered.find(document.text);
+    if (sound === undefined) {
+      const read = readParsed(readDocuments(document.text), "", rules);
+      if (read.problems.length > 0 || read.broken.length > 0 || !read.whole) return undefined;
+      sound = read.resources.map(({ resource, name }) => ({ resource, name }));
+      remembered.keep(document.text, sound);
+    }
+    resources.push(...located(sound, document, file, rules));
+  }
+  return { resources, problems: [], broken: [], whole: true };
+}
+
+/** Resources of a document as those of a file. Where their fields stand is found out when somebody asks, which is when something is wrong. */
+function located(
+  sound: readonly SoundResource[],
+  document: { readonly text: string; readonly linesBefore: number },
+  file: string,
+  rules: Rules,
+): Located[] {
+  let again: ReadFile | undefined;
+  return sound.map(({ resource, name }, index) => ({
+    resource,
+    name,
+    file,
+    placeOf(field) {
+      again ??= readParsed(readDocuments(document.text), "", rules);
+      const { line, column } = again.resources[index]?.placeOf(field) ?? nowhere();
+      return { line: line + document.linesBefore, column };
+    },
+  }));
 }
 
 /** Holds a resource that did not come as text against the same rules as text. Whether it has fields that this build does not know is not looked at. */

@@ -14,9 +14,10 @@ import {
   type SubscribeResponse,
   WantedContentSchema,
 } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
-import type { Resource, Resources } from "../../proto/resources/kinds.ts";
+import type { Resources } from "../../proto/resources/kinds.ts";
 import { listResources } from "../../proto/resources/kinds.ts";
-import { entryOf, type Snapshot, type SnapshotEntry, snapshotOfEntries } from "../../proto/snapshot.ts";
+import { type Snapshot, type SnapshotEntry, snapshotOfEntries } from "../../proto/snapshot.ts";
+import { entryOnce } from "../encoded.ts";
 import { sha256 } from "../sha256.ts";
 
 /** Roots that nobody should enforce any more and some still may: enough for those who were away during a busy day's changes. */
@@ -63,8 +64,6 @@ export interface SnapshotBook {
 /** Opens an empty book. */
 export function openBook(): SnapshotBook {
   const snapshots = new Map<string, KeptSnapshot>([["", nothing]]);
-  /** Entries of resources that are still the same objects as when they were last encoded. */
-  const entriesOf = new WeakMap<Resource, SnapshotEntry>();
   const packed = new Map<string, Packed>();
   /** By signed root, then by base: they go with the root that they bring. */
   const messages = new WeakMap<SignedRoot, Map<string, SubscribeResponse>>();
@@ -89,17 +88,9 @@ export function openBook(): SnapshotBook {
     return fresh;
   }
 
-  function entry(resource: Resource): SnapshotEntry {
-    const known = entriesOf.get(resource);
-    if (known !== undefined) return known;
-    const fresh = entryOf(resource, sha256);
-    entriesOf.set(resource, fresh);
-    return fresh;
-  }
-
   return {
     snapshotOf(resources) {
-      const snapshot = snapshotOfEntries(listResources(resources).map(entry), sha256);
+      const snapshot = snapshotOfEntries(listResources(resources).map(entryOnce), sha256);
       const known = snapshots.get(snapshot.root);
       if (known !== undefined) return known;
       const kept = { ...snapshot, bytes: snapshot.entries.reduce((sum, { bytes }) => sum + bytes.length, 0) };

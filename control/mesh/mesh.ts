@@ -12,10 +12,9 @@ import { RolloutMode as RolloutWish } from "../../proto/gen/outrigger/policy/v1/
 import { scopeOf, snapshotBytesMax } from "../../proto/mesh.ts";
 import { fullNameOf, groupResources, kindOf, type Resource, type Resources } from "../../proto/resources/kinds.ts";
 import type { Problem } from "../../proto/resources/problem.ts";
-import { entryOf } from "../../proto/snapshot.ts";
 import type { Clock } from "../clock.ts";
+import { entryOnce } from "../encoded.ts";
 import { controlFault } from "../serve/fault.ts";
-import { sha256 } from "../sha256.ts";
 import type { PolicyStore, StoredPolicy } from "../store/store.ts";
 import { type AdmissionRates, admissionDefaults, openBucket } from "./admission.ts";
 import { openBook } from "./book.ts";
@@ -142,6 +141,8 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   /** What is being rolled out. */
   let candidate: Distribution | undefined;
   let newest = first.revision;
+  /** What was looked at last before it was written. */
+  let tried: { readonly resources: readonly Resource[]; readonly distribution: Distribution } | undefined;
   /** A revision whose wish is not known yet. */
   let waiting: { readonly policy: StoredPolicy; readonly cancel: () => void } | undefined;
 
@@ -235,13 +236,13 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     }
   }
 
-  function publish(resources: Resources, revision: number, mode: RolloutMode, goesOn?: string): string {
+  function publish(fresh: Distribution, mode: RolloutMode, goesOn?: string): string {
+    const { revision } = fresh;
     newest = revision;
     metrics.committed();
     // Those that have a change which is still being rolled out go back at once, or get the new one as members of its own roll-out.
     const orphans = rollouts.members();
     if (candidate !== undefined) stable = stable.asOf(candidate.revision);
-    const fresh = distribute(resources, revision, distributionParts);
     const concerned: Concerned[] = [];
     const concern = (asker: Asker, { key, capabilityLevel }: SidecarRecord, about: Pick<Concerned, "canTry" | "isAway">): void => {
       const { target, problems } = fresh.partFor(asker);
@@ -273,7 +274,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     const { policy, cancel } = waiting;
     cancel();
     waiting = undefined;
-    if (policy.revision > newest) publish(groupStored(policy), policy.revision, parts.rollout);
+    if (policy.revision > newest) publish(distribute(groupStored(policy), policy.revision, distributionParts), parts.rollout);
   }
 
   /** What a sidecar should enforce. */
@@ -389,7 +390,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
   if (unsettled === undefined) progress.settled(first.revision);
   else if (unsettled.takenBack === undefined) {
     log("info", "Policy that was not everybody's yet goes out in stages, from the first.", { revision: first.revision });
-    publish(groupStored(first), first.revision, "staged", unsettled.rollout);
+    publish(distribute(groupStored(first), first.revision, distributionParts), "staged", unsettled.rollout);
   } else {
     const { id, revision, reason } = unsettled.takenBack;
     log("warn", "What stands in the store was taken back from the sidecars, and stays so.", { revision, rollout: id, reason });
@@ -430,12 +431,13 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     async beforeCommit({ resources }) {
       const grouped = groupResources(resources);
       let bytes = 0;
-      for (const resource of resources) if (kindOf(resource) !== "SidecarGrant") bytes += entryOf(resource, sha256).bytes.length;
+      for (const resource of resources) if (kindOf(resource) !== "SidecarGrant") bytes += entryOnce(resource).bytes.length;
       if (bytes > snapshotBytesMax) {
         const message = `All resources have ${bytes} bytes; a sidecar holds at most ${snapshotBytesMax}. Nothing was changed.`;
         return [problem("policy/too-large", "error", "", "", "", message, "Leave out what nobody uses.")];
       }
       const proposed = distribute(grouped, newest + 1, distributionParts);
+      tried = { resources, distribution: proposed };
       const told = new Map<string, Problem>();
       for (const { asker } of sessions.values()) {
         if (asker.capabilityLevel >= capabilityLevel) continue;
@@ -454,7 +456,10 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       waiting?.cancel();
       waiting = undefined;
       const mode = rollout === RolloutWish.STAGED ? "staged" : rollout === RolloutWish.AT_ONCE ? "at once" : parts.rollout;
-      return publish(groupResources(resources), revision, mode);
+      // What was made for the look beforehand serves now, if it is the same policy under the same revision.
+      const made = tried?.resources === resources && tried.distribution.revision === revision ? tried.distribution : undefined;
+      tried = undefined;
+      return publish(made ?? distribute(groupResources(resources), revision, distributionParts), mode);
     },
     sidecars() {
       // Of those that are away nobody keeps what they should enforce, since they are not told: it is found out when somebody asks.

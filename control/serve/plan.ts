@@ -10,7 +10,7 @@ import {
 import { compareText } from "../../proto/resources/problem.ts";
 import type { Json } from "../../proto/resources/shape.ts";
 import { type Leaf, writeForm } from "../../proto/resources/written.ts";
-import { wholeBytes } from "../../proto/snapshot.ts";
+import { wholeOnce } from "../encoded.ts";
 import { keyOf, keyText } from "../store/change.ts";
 import type { ResourceKey, StoredResource } from "../store/store.ts";
 
@@ -73,8 +73,9 @@ function changeOf(before: Owned | undefined, after: Owned | undefined): PlannedC
   return change;
 }
 
-function isSame(a: Owned, b: Owned): boolean {
-  return a.owner === b.owner && Buffer.compare(wholeBytes(a.resource), wholeBytes(b.resource)) === 0;
+/** Whether two resources say the same and belong to the same. */
+export function isSame(a: Owned, b: Owned): boolean {
+  return a.owner === b.owner && Buffer.compare(wholeOnce(a.resource), wholeOnce(b.resource)) === 0;
 }
 
 function fieldChanges(before: Owned, after: Owned): FieldChange[] {

@@ -30,7 +30,7 @@ import { emptyGrantProblem, scopePolicy } from "../scope.ts";
 import { keyOf, keyText } from "../store/change.ts";
 import type { PolicyStore, ResourceKey, StoreChange, StoredPolicy, StoredResource, WriteOutcome } from "../store/store.ts";
 import { controlFault } from "./fault.ts";
-import { type Owned, planOf, type Standing, standingOf } from "./plan.ts";
+import { isSame, type Owned, planOf, type Standing, standingOf } from "./plan.ts";
 import { conflict, etagOf, invalid, keyOfName, problemMessages } from "./policyMessages.ts";
 import { readStore } from "./policyReads.ts";
 
@@ -227,7 +227,12 @@ export class Changer {
     if (wish.validateOnly) return { revision: base.revision, applied: false, changes, problems, rollout: "" };
 
     const { author, reason } = wish;
-    const change: StoreChange = { base: base.revision, upserts, removals, author, reason, atMs: clock.wallMs(), rolledBackTo };
+    // What stays the same is not written, and not even looked at again.
+    const written = upserts.filter((one) => {
+      const had = before.get(keyText(keyOf(one.resource)));
+      return had === undefined || !isSame(had, one);
+    });
+    const change: StoreChange = { base: base.revision, upserts: written, removals, author, reason, atMs: clock.wallMs(), rolledBackTo };
     const outcome = await writing(() => store.write(change));
     if (!outcome.written) return undefined;
     const rollout = hooks.committed(outcome.revision, proposal);

@@ -18,7 +18,7 @@ import {
 import { defaultNamespace, isKindName, kindNames } from "../../proto/resources/kinds.ts";
 import { compareText } from "../../proto/resources/problem.ts";
 import type { Problem, Resource } from "../../proto/resources.ts";
-import { wholeBytes } from "../../proto/snapshot.ts";
+import { wholeOnce } from "../encoded.ts";
 import { sha256 } from "../sha256.ts";
 import type { ResourceKey, RevisionRecord, StoredResource } from "../store/store.ts";
 import { controlFault } from "./fault.ts";
@@ -68,7 +68,7 @@ function resourceMessage(resource: Resource): ResourceMessage {
 /** Changes whenever the resource or its owner does. */
 export function etagOf({ resource, owner }: Owned): string {
   // 128 bits of the hash are plenty to tell versions of one resource apart.
-  return sha256(Buffer.concat([wholeBytes(resource), Buffer.from(`\n${owner}`)])).slice(0, 32);
+  return sha256(Buffer.concat([wholeOnce(resource), Buffer.from(`\n${owner}`)])).slice(0, 32);
 }
 
 /** A revision without the fields that it changed. */

@@ -2,7 +2,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { type KindName, kindOf, nameOf, namespaceOf, type Resource, schemaOf } from "../../proto/resources/kinds.ts";
 import { compareText } from "../../proto/resources/problem.ts";
-import { wholeBytes } from "../../proto/snapshot.ts";
+import { wholeOnce } from "../encoded.ts";
 import type { ResourceKey, StoreChange, StoredPolicy, StoredResource } from "./store.ts";
 
 /** A resource as a store keeps it. */
@@ -59,10 +59,10 @@ export function contentOf(
   change: Pick<StoreChange, "upserts" | "removals">,
   base: StoredPolicy,
 ): { readonly upserts: readonly Resource[]; readonly removals: readonly ResourceKey[] } {
-  const standing = new Map(base.resources.map(({ resource }) => [keyText(keyOf(resource)), wholeBytes(resource)]));
+  const standing = new Map(base.resources.map(({ resource }) => [keyText(keyOf(resource)), wholeOnce(resource)]));
   const isOther = (resource: Resource): boolean => {
     const before = standing.get(keyText(keyOf(resource)));
-    return before === undefined || !sameBytes(before, wholeBytes(resource));
+    return before === undefined || !sameBytes(before, wholeOnce(resource));
   };
   return {
     upserts: change.upserts.flatMap(({ resource }) => (isOther(resource) ? [resource] : [])),
@@ -92,7 +92,7 @@ export function compareKeys(a: ResourceKey, b: ResourceKey): number {
 
 /** A resource as a store keeps it. */
 export function keptOf(resource: Resource, owner: string): Kept {
-  return { key: keyOf(resource), owner, bytes: wholeBytes(resource) };
+  return { key: keyOf(resource), owner, bytes: wholeOnce(resource) };
 }
 
 /** What is kept, as it is read. */

@@ -445,6 +445,29 @@ test("sqlite: a file that is something else, or of a later build, is left as it 
   await expect(openSqlite(path, { clock: new ManualClock() })).rejects.toThrow("later build");
 });
 
+test("sqlite: what did not change is the same object as before, and nothing that was undone is remembered", async () => {
+  const store = await openSqlite(join(newFolder(), "policy.sqlite"), { clock: new ManualClock() });
+  ends.push(() => store.close());
+  await store.write(change(0, [thing("a", "m"), thing("b", "m")]));
+  const [before, bBefore] = (await store.read()).resources;
+  await store.write(change(1, [thing("a", "m"), thing("b", "n")]));
+  const [after, bAfter] = (await store.read()).resources;
+  expect(after).toBe(before);
+  expect([bBefore?.revision, bAfter?.revision]).toEqual([1, 2]);
+  const undone = (): void => {
+    store.writeAlongside(change(2, [thing("b", "undone")]), () => {
+      expect(store.readNow().revision).toBe(3);
+      throw new Error("undo");
+    });
+  };
+  expect(undone).toThrow("undo");
+  await store.write(change(2, [thing("a", "o"), thing("b", "p")]));
+  const words = (await store.read()).resources.map(({ resource }) =>
+    resource.$typeName === "outrigger.policy.v1.Consumer" ? resource.spec?.team : "",
+  );
+  expect(words).toEqual(["o", "p"]);
+});
+
 /** One step of a script: what is written from which revision. */
 const stepArbitrary = fc.record({
   stale: fc.boolean(),

@@ -129,12 +129,24 @@ class Store implements SqliteStore {
 
   readNow(): StoredPolicy {
     if (this.#cached?.revision !== this.#newest()) {
-      this.#cached = this.#atOnce(() => {
-        const rows = this.#all("SELECT kind, namespace, name, revision, owner, bytes FROM standing ORDER BY kind, namespace, name");
-        return { revision: this.#newest(), resources: rows.map(resourceOf), problems: [] };
-      });
+      this.#cached = this.#atOnce(() => ({ revision: this.#newest(), resources: this.#standing(this.#cached?.resources), problems: [] }));
     }
     return this.#cached;
+  }
+
+  /** All that stands. What was read `before` is taken over, since a version of a resource never changes: a change of one costs one. */
+  #standing(before: readonly StoredResource[] | undefined): readonly StoredResource[] {
+    if (before === undefined) {
+      return this.#all("SELECT kind, namespace, name, revision, owner, bytes FROM standing ORDER BY kind, namespace, name").map(resourceOf);
+    }
+    const known = new Map(before.map((stored) => [keyText(keyOf(stored.resource)), stored]));
+    const bytes = this.database.prepare("SELECT bytes FROM standing WHERE kind = ? AND namespace = ? AND name = ?");
+    return this.#all("SELECT kind, namespace, name, revision, owner FROM standing ORDER BY kind, namespace, name").map((row) => {
+      const key = keyOfRow(row);
+      const had = known.get(keyText(key));
+      if (had !== undefined && had.revision === Number(row.revision)) return had;
+      return resourceOf({ ...row, ...bytes.get(key.kind, key.namespace, key.name) });
+    });
   }
 
   async readAt(revision: number): Promise<StoredPolicy | undefined> {
@@ -155,6 +167,8 @@ class Store implements SqliteStore {
       return outcome;
     } catch (error) {
       if (database.isTransaction) database.exec("ROLLBACK");
+      // It may have been read inside of what is undone, and another change may get the same revision.
+      this.#cached = undefined;
       throw error;
     }
   }

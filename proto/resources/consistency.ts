@@ -19,6 +19,7 @@ import {
 } from "./kinds.ts";
 import type { ProblemId } from "./problem.ts";
 import { shown } from "./secrecy.ts";
+import { indexUsers } from "./users.ts";
 
 /** Something that does not fit with the rest. */
 export interface Conflict {
@@ -113,18 +114,27 @@ function contradictions(resources: Resources): Conflict[] {
 /** Two routes for the same model name, or the same pattern, between which a consumer's call could not choose. */
 function ambiguousRoutes(resources: Resources): Conflict[] {
   const conflicts: Conflict[] = [];
-  const claims = new Map<string, ModelRoute[]>();
+  const claims = new Map<string, Claims>();
+  const usersOf = indexUsers(resources.consumers);
+  const inhabited = new Set(resources.consumers.map(namespaceOf));
+  /** Names of those who may use a route; in a namespace without consumers, whoever is added later counts. */
+  const claimantsOf = (route: ModelRoute): readonly string[] | "anybody" => {
+    if (inhabited.has(namespaceOf(route))) return usersOf(route).map(nameOf);
+    const named = route.spec?.match?.consumers ?? [];
+    return named.length === 0 ? "anybody" : named;
+  };
   for (const route of resources.routes) {
     const told = new Set<string>();
     for (const [index, model] of (route.spec?.match?.models ?? []).entries()) {
       const key = `${namespaceOf(route)} ${model}`;
       if (told.has(key)) continue;
       told.add(key);
-      const earlier = claims.get(key) ?? [];
-      claims.set(key, [...earlier, route]);
-      for (const other of earlier) {
-        const shared = sharedConsumers(route, other, resources.consumers);
-        if (shared === undefined) continue;
+      let claim = claims.get(key);
+      if (claim === undefined) {
+        claim = new Claims();
+        claims.set(key, claim);
+      }
+      for (const { other, shared } of claim.add(route, claimantsOf(route))) {
         const message = `Both this route and ${fullNameOf(other)} answer to ${shown(model)} for ${shared}.`;
         const hint = "Give the two routes different consumers, or remove the name from one of them.";
         conflicts.push({ id: "policy/ambiguous-route", resource: route, field: `spec.match.models[${index}]`, message, hint });
@@ -134,20 +144,38 @@ function ambiguousRoutes(resources: Resources): Conflict[] {
   return conflicts;
 }
 
-/** Who may use both routes, in words; undefined if nobody. In a namespace without consumers, anyone who is added later counts. */
-function sharedConsumers(a: ModelRoute, b: ModelRoute, consumers: readonly Consumer[]): string | undefined {
-  const inNamespace = consumers.filter((consumer) => namespaceOf(consumer) === namespaceOf(a));
-  if (inNamespace.length === 0) {
-    const [left, right] = [a.spec?.match?.consumers ?? [], b.spec?.match?.consumers ?? []];
-    if (left.length === 0 || right.length === 0) return "every consumer";
-    const both = left.filter((name) => right.includes(name));
-    return both.length === 0 ? undefined : `consumer ${firstOf(both)}`;
+/**
+ * The routes that answer to one model name. Those that share a user are found by the user: comparing each with each would take seconds
+ * where hundreds of teams have a route of their own for the same name.
+ */
+class Claims {
+  readonly #routes: { readonly route: ModelRoute; readonly claimants: ReadonlySet<string> | "anybody" }[] = [];
+  /** Where in the list routes stand that somebody may use, by who; and those that anybody may. */
+  readonly #byUser = new Map<string, number[]>();
+  readonly #open: number[] = [];
+
+  /** Adds a route. Returns those before it, in order, that share a user with it, and whom, in words. */
+  add(route: ModelRoute, claimants: readonly string[] | "anybody"): { readonly other: ModelRoute; readonly shared: string }[] {
+    const own = claimants === "anybody" ? claimants : new Set(claimants);
+    const met = new Set(own === "anybody" ? this.#routes.keys() : this.#open);
+    if (own !== "anybody") for (const user of own) for (const at of this.#byUser.get(user) ?? []) met.add(at);
+    const rivals = [...met].sort((a, b) => a - b).flatMap((at) => this.#routes[at] ?? []);
+    const at = this.#routes.length;
+    this.#routes.push({ route, claimants: own });
+    if (own === "anybody") this.#open.push(at);
+    else {
+      for (const user of own) {
+        const listed = this.#byUser.get(user);
+        if (listed === undefined) this.#byUser.set(user, [at]);
+        else listed.push(at);
+      }
+    }
+    return rivals.map(({ route: other, claimants: others }) => ({
+      other,
+      shared:
+        own === "anybody" || others === "anybody" ? "every consumer" : `consumer ${firstOf([...own].filter((user) => others.has(user)))}`,
+    }));
   }
-  const ofB = new Set(consumersOf(b, inNamespace).map(nameOf));
-  const both = consumersOf(a, inNamespace)
-    .map(nameOf)
-    .filter((name) => ofB.has(name));
-  return both.length === 0 ? undefined : `consumer ${firstOf(both)}`;
 }
 
 /** Credentials that two consumers claim. A sidecar sees the credential before it knows any namespace, so namespaces do not matter. */

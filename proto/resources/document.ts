@@ -111,6 +111,11 @@ export function readDocuments(text: string): Documents {
   return { documents, flaws, placeOf };
 }
 
+/** Whether a text is refused as a whole, whatever its documents hold. */
+export function isRefusedWhole(text: string): boolean {
+  return text.length > charactersMax || findHopeless(text) >= 0;
+}
+
 /** Where so much is open at once that it cannot be policy; -1 if nowhere. Brackets in quotes count too: no text has a thousand. */
 function findHopeless(text: string): number {
   let open = 0;

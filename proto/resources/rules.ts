@@ -9,6 +9,7 @@ import type { Provider } from "../gen/outrigger/policy/v1/provider_pb.ts";
 import type { Tree } from "./document.ts";
 import { apiVersion, type Resource } from "./kinds.ts";
 import type { ProblemId } from "./problem.ts";
+import { type RememberedDocuments, rememberDocuments } from "./remembered.ts";
 import { isSensitive, isShowable, shown } from "./secrecy.ts";
 import { entryPath, itemPath, memberPath, shownName } from "./shape.ts";
 
@@ -20,12 +21,22 @@ export interface Breach {
   readonly hint: string;
 }
 
-/** Knows the rules that stand in protos. It plans those of each kind once, which takes tens of milliseconds: keep one and use it again. */
-export type Rules = Validator;
+/**
+ * Knows the rules that stand in protos, and texts that keep them. It plans the rules of each kind once, which takes tens of milliseconds:
+ * keep one and use it again.
+ */
+export interface Rules {
+  readonly validator: Validator;
+  /** Undefined if nothing is remembered: then every text is read as a whole. */
+  readonly remembered: RememberedDocuments | undefined;
+}
 
-/** Makes what knows the rules. */
-export function makeRules(): Rules {
-  return createValidator();
+/** Characters of documents that are remembered, unless said otherwise: some ten thousand resources, in 16 MB. */
+const rememberedCharacters = 16 * 1024 * 1024;
+
+/** Makes what knows the rules, and remembers documents of so many characters; 0 for none. */
+export function makeRules(charactersMax: number = rememberedCharacters): Rules {
+  return { validator: createValidator(), remembered: charactersMax === 0 ? undefined : rememberDocuments(charactersMax) };
 }
 
 /**
@@ -33,7 +44,7 @@ export function makeRules(): Rules {
  * is missing, since every rule of it is broken then.
  */
 export function brokenRules(rules: Rules, schema: DescMessage, message: Message, givenAt: (field: string) => Tree | undefined): Breach[] {
-  const result = rules.validate(schema, message);
+  const result = rules.validator.validate(schema, message);
   // A rule that cannot be evaluated is a fault of the proto, which its tests find; it must not let a resource pass.
   if (result.kind === "error") {
     const hint = "Please report this: it is a fault of Outrigger.";
