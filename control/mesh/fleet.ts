@@ -5,6 +5,7 @@
 import type { PolicyProblem } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import type { BootSource } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import { compareText } from "../../proto/resources/problem.ts";
+import type { FleetFigures } from "./metrics.ts";
 import { noCalls, type Tally } from "./rollout.ts";
 
 /** A sidecar that vanished is remembered for as long as somebody may come and ask what became of it. */
@@ -66,6 +67,20 @@ export interface Fleet {
   list(): readonly SidecarRecord[];
   /** Forgets those that are away for long. */
   tidy(nowMs: number): void;
+}
+
+/** How many of some sidecars are how. */
+export function countFleet(records: readonly SidecarRecord[], nowMs: number): FleetFigures {
+  let [current, behind, away, behindMs] = [0, 0, 0, 0];
+  for (const { connected, behindSinceMs } of records) {
+    if (!connected) away += 1;
+    else if (behindSinceMs === undefined) current += 1;
+    else {
+      behind += 1;
+      behindMs = Math.max(behindMs, nowMs - behindSinceMs);
+    }
+  }
+  return { current, behind, away, behindMs };
 }
 
 /** By what a sidecar is found. */

@@ -19,7 +19,7 @@ import type { PolicyStore, StoredPolicy } from "../store/store.ts";
 import { type AdmissionRates, admissionDefaults, openBucket } from "./admission.ts";
 import { openBook } from "./book.ts";
 import { type Asker, type Distribution, type DistributionParts, distribute, type Part } from "./distribution.ts";
-import { keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
+import { countFleet, keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
 import { readFleet, rememberFleet } from "./fleetMemory.ts";
 import type { MeshMetrics } from "./metrics.ts";
 import { readProgress, rememberProgress } from "./progress.ts";
@@ -116,6 +116,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     failed: (error) => log("warn", "What sidecars enforce cannot be remembered for a restart now.", { cause: String(error) }),
   });
   const fleet = openFleet(remembered, nowMs(), memory.changed);
+  metrics.fleet(() => countFleet(fleet.list(), nowMs()));
   const sessions = new Map<string, Session>();
   const distributionParts: DistributionParts = { book, signer, nowMs, acceptRollback: parts.acceptRollback, secretsOf: parts.secretsOf };
   const rates = parts.admission ?? admissionDefaults;

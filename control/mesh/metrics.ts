@@ -15,6 +15,20 @@ export interface MeshMetrics {
   sent(message: SubscribeResponse): void;
   streams(count: number): void;
   roots(count: number): void;
+  /** Gives a way to look at the fleet, which is used each time that somebody reads. */
+  fleet(look: () => FleetFigures): void;
+}
+
+/** How a fleet is. */
+export interface FleetFigures {
+  /** Sidecars that are connected and enforce what they should. */
+  readonly current: number;
+  /** Sidecars that are connected and do not. */
+  readonly behind: number;
+  /** Sidecars that are missed. */
+  readonly away: number;
+  /** For how long the one of those behind that is so for the longest has been; 0 if there is none. */
+  readonly behindMs: number;
 }
 
 /** Counts in a registry. */
@@ -47,6 +61,26 @@ export function countMesh(registry: Registry): MeshMetrics {
   });
   const streams = new Gauge({ name: "outrigger_control_streams", help: "Sidecars that are connected.", registers });
   const roots = new Gauge({ name: "outrigger_control_live_roots", help: "Roots that sidecars should enforce.", registers });
+  let look: (() => FleetFigures) | undefined;
+  const sidecars = new Gauge({
+    name: "outrigger_control_sidecars",
+    help: "Sidecars, by whether they are connected and enforce what they should.",
+    labelNames: ["state"],
+    registers,
+    collect() {
+      if (look === undefined) return;
+      const { current, behind, away } = look();
+      sidecars.set({ state: "current" }, current);
+      sidecars.set({ state: "behind" }, behind);
+      sidecars.set({ state: "away" }, away);
+    },
+  });
+  const behindSeconds = new Gauge({
+    name: "outrigger_control_behind_seconds",
+    help: "For how long the sidecar that is behind for the longest has been, of those that are connected.",
+    registers,
+    collect: () => behindSeconds.set((look?.().behindMs ?? 0) / 1000),
+  });
   let sentBytes = 0;
   const start = (resume: boolean) => ({ start: resume ? "resume" : "cold" });
   return {
@@ -74,5 +108,8 @@ export function countMesh(registry: Registry): MeshMetrics {
     },
     streams: (count) => streams.set(count),
     roots: (count) => roots.set(count),
+    fleet(given) {
+      look = given;
+    },
   };
 }

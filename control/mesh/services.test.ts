@@ -77,6 +77,17 @@ test("whoever is behind is listed with why, and counted", async () => {
     behind: { seconds: 30n },
   });
   expect((await client().listSidecars({ namespace: "elsewhere" })).sidecars).toEqual([]);
+  // What an alarm is set on says the same.
+  const figures = async (): Promise<string> => world.registry.metrics();
+  const lines = (text: string) => text.split("\n").filter((line) => /^outrigger_control_(sidecars|behind_seconds)/.test(line));
+  const states = (current: number, behind: number, away: number) => [
+    `outrigger_control_sidecars{state="current"} ${current}`,
+    `outrigger_control_sidecars{state="behind"} ${behind}`,
+    `outrigger_control_sidecars{state="away"} ${away}`,
+  ];
+  expect(lines(await figures())).toEqual([...states(1, 1, 0), "outrigger_control_behind_seconds 30"]);
+  world.cut(picky);
+  expect(lines(await figures())).toEqual([...states(1, 0, 1), "outrigger_control_behind_seconds 0"]);
 });
 
 test("a sidecar that is gone is listed and not current", async () => {

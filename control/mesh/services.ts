@@ -22,7 +22,7 @@ import { chunkBytesMax } from "../../proto/mesh.ts";
 import { compareText } from "../../proto/resources/problem.ts";
 import type { Clock } from "../clock.ts";
 import { controlFault } from "../serve/fault.ts";
-import type { SidecarRecord } from "./fleet.ts";
+import { countFleet, type SidecarRecord } from "./fleet.ts";
 import type { Joining } from "./joining.ts";
 import type { Mesh, MeshPeer, MeshSession } from "./mesh.ts";
 import type { RolloutFacts } from "./rollouts.ts";
@@ -98,13 +98,14 @@ export function createSidecarService(parts: ServiceParts): ServiceImpl<typeof Si
       );
       const page = fitting.slice(0, pageSize === 0 ? 100 : Math.min(pageSize, 1_000));
       const last = page.at(-1);
+      const { current, away } = countFleet(all, nowMs);
       return create(ListSidecarsResponseSchema, {
         sidecars: page.map((record) => statusOf(record, nowMs)),
         nextPageToken: last === undefined || fitting.length === page.length ? "" : sortKey(last),
         revision: BigInt(mesh.revision),
         total: all.length,
-        current: all.filter(isCurrent).length,
-        away: all.filter(({ connected }) => !connected).length,
+        current,
+        away,
       });
     },
     createJoinToken: (request) => joining.createToken(request),
