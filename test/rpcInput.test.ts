@@ -21,8 +21,9 @@ import { rpcDoor } from "../sidecar/doors/connect.ts";
 import { onlyMessage, wrap } from "../sidecar/doors/rpc/envelope.ts";
 import { chatRequest } from "./kit/call.ts";
 import { FakeHouse, hello } from "./kit/house.ts";
-import { type OpenDoor, openDoor, reasonIn } from "./kit/rpc.ts";
-import { request1, request2, type WholeAnswer } from "./kit/sockets.ts";
+import { outcomeOf } from "./kit/outcome.ts";
+import { type OpenDoor, openDoor } from "./kit/rpc.ts";
+import { request1, request2 } from "./kit/sockets.ts";
 
 const requestBytesMax = 64 * 1024;
 
@@ -332,44 +333,6 @@ test("over gRPC a fault before the first message is one block of headers that en
     await opened.close();
   }
 });
-
-/** How an answer of any wire went. */
-function outcomeOf(answer: WholeAnswer): { code: number; reason: string | undefined } {
-  const { headers, trailers, body } = answer;
-  expect(answer.status).toBe(200);
-  const contentType = headers["content-type"] ?? "";
-  if (contentType.startsWith("application/connect")) {
-    const error = body.lastIndexOf('{"error":');
-    const end = JSON.parse(body.slice(error === -1 ? body.lastIndexOf("{") : error));
-    if (end.error === undefined) return { code: 0, reason: undefined };
-    const info = end.error.details?.find(({ type }: { type: string }) => type === "google.rpc.ErrorInfo");
-    return { code: connectCodes.indexOf(end.error.code), reason: info?.debug.reason };
-  }
-  const lines = contentType.startsWith("application/grpc-web") ? body.slice(body.indexOf("grpc-status")) : "";
-  const read = (name: string): string | undefined =>
-    lines === "" ? String(trailers[name] ?? headers[name] ?? "") : new RegExp(`${name}: (.*)\r\n`).exec(lines)?.[1];
-  return { code: Number(read("grpc-status")), reason: reasonIn(Buffer.from(read("grpc-status-details-bin") ?? "", "base64")) };
-}
-
-const connectCodes = [
-  "ok",
-  "canceled",
-  "unknown",
-  "invalid_argument",
-  "deadline_exceeded",
-  "not_found",
-  "already_exists",
-  "permission_denied",
-  "resource_exhausted",
-  "failed_precondition",
-  "aborted",
-  "out_of_range",
-  "unimplemented",
-  "internal",
-  "unavailable",
-  "data_loss",
-  "unauthenticated",
-];
 
 /** A request whose tool results lie `depth` deep within each other. */
 function nested(depth: number): Uint8Array {

@@ -281,11 +281,16 @@ describe("the same messages", () => {
 });
 
 describe.each(ways)("by hand: $byHand, $protocol", (way) => {
-  test.each<[name: string, send: (caller: Caller) => void, code: Code, reason: string | undefined]>([
+  test.each<[name: string, send: (caller: Caller) => void, code: Code, reason: string]>([
     ["something else than an opening", (caller) => caller.say(anAck), Code.InvalidArgument, "REQUEST_INVALID"],
     ["nothing at all", (caller) => caller.finish(), Code.InvalidArgument, "REQUEST_INVALID"],
-    ["a compressed message without a word about it", (caller) => caller.say(anAck, 1), Code.Internal, undefined],
-    ["a message that is too long", (caller) => caller.bytes(enveloped(new Uint8Array(bytesMax + 1))), Code.ResourceExhausted, undefined],
+    ["a compressed message without a word about it", (caller) => caller.say(anAck, 1), Code.InvalidArgument, "REQUEST_INVALID"],
+    [
+      "a message that is too long",
+      (caller) => caller.bytes(enveloped(new Uint8Array(bytesMax + 1))),
+      Code.ResourceExhausted,
+      "REQUEST_TOO_LARGE",
+    ],
     [
       "an opening with a field that is not in order",
       (caller) => caller.say(request({ case: "opening", value: create(OpeningSchema, { instance: "a b", capabilityLevel: 1 }) })),
@@ -309,7 +314,7 @@ describe.each(ways)("by hand: $byHand, $protocol", (way) => {
         caller.finish();
       },
       Code.InvalidArgument,
-      undefined,
+      "REQUEST_INVALID",
     ],
   ])("%s ends the stream with why", async (_, send, code, reason) => {
     const { port } = await serveWorld(way);

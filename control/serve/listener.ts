@@ -28,6 +28,7 @@ import {
 } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Clock } from "../clock.ts";
+import { checkRequests } from "./checkedRequests.ts";
 import type { Peer } from "./peer.ts";
 import { type RpcStream, takeByHand } from "./rpcStream.ts";
 
@@ -104,7 +105,19 @@ const preface = Buffer.from("PRI * HTTP/2.0");
 /** Makes a listener that listens nowhere yet. */
 export function createControlListener(options: ListenerOptions): ControlListener {
   const adapter = connectNodeAdapter({
-    routes: options.routes,
+    routes(router) {
+      const bytesMax = new Map<string, number>();
+      options.routes({
+        ...router,
+        service(service, implementation, own) {
+          bytesMax.set(service.typeName, own?.readMaxBytes ?? messageBytesMax);
+          router.service(service, implementation, own);
+          return router;
+        },
+      });
+      const handlers = router.handlers.map((handler) => checkRequests(handler, bytesMax.get(handler.service.typeName) ?? messageBytesMax));
+      router.handlers.splice(0, handlers.length, ...handlers);
+    },
     interceptors: [...options.interceptors],
     readMaxBytes: messageBytesMax,
     jsonOptions: { ignoreUnknownFields: false },

@@ -9,6 +9,7 @@ import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type Ser
 import { Code, ConnectError } from "@connectrpc/connect";
 import { endStreamFlag, endStreamToJson } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { controlFault } from "./fault.ts";
 import type { Peer } from "./peer.ts";
 
 /** Who hears a call. */
@@ -153,7 +154,7 @@ class HandStream implements RpcStream {
 
   #readEnd(): void {
     const cut = this.#rest.length > 0 && !this.#ended;
-    this.#over(cut ? new ConnectError("The request ends within a message.", Code.InvalidArgument) : undefined);
+    this.#over(cut ? controlFault("REQUEST_INVALID", "The request ends within a message.") : undefined);
   }
 
   #over(fault: ConnectError | undefined): void {
@@ -165,9 +166,11 @@ class HandStream implements RpcStream {
 }
 
 function wrongEnvelope(flags: number, length: number, bytesMax: number): ConnectError {
-  if ((flags & 1) !== 0) return new ConnectError("A message is compressed, and the request did not say how.", Code.Internal);
-  if (flags !== 0) return new ConnectError(`A message has flags that no request may have: ${flags}.`, Code.InvalidArgument);
-  return new ConnectError(`A message has ${length} bytes; at most ${bytesMax} are read.`, Code.ResourceExhausted);
+  if ((flags & 1) !== 0) return controlFault("REQUEST_INVALID", "A message is compressed, and the request did not say how.");
+  if (flags !== 0) return controlFault("REQUEST_INVALID", `A message has flags that no request may have: ${flags}.`);
+  return controlFault("REQUEST_TOO_LARGE", `A message has ${length} bytes; at most ${bytesMax} are read.`, {
+    facts: { limit: String(bytesMax) },
+  });
 }
 
 /** What a protocol says around messages. */
