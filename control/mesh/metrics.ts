@@ -79,7 +79,9 @@ export function countMesh(registry: Registry): MeshMetrics {
     name: "outrigger_control_behind_seconds",
     help: "For how long the sidecar that is behind for the longest has been, of those that are connected.",
     registers,
-    collect: () => behindSeconds.set((look?.().behindMs ?? 0) / 1000),
+    collect() {
+      behindSeconds.set((look?.().behindMs ?? 0) / 1000);
+    },
   });
   let sentBytes = 0;
   const start = (resume: boolean) => ({ start: resume ? "resume" : "cold" });
