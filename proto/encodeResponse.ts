@@ -27,6 +27,7 @@ import {
   writeUsage,
   writeVarint,
 } from "./protobufFields.ts";
+import { utf8Length, writeUtf8 } from "./utf8.ts";
 
 /**
  * Encodes an answer behind `headroom` bytes that are left for the caller to fill. `allocate` need not clear the bytes that it gives.
@@ -39,10 +40,20 @@ export function encodeResponse(chat: ChatResponse, headroom: number, allocate: A
     return bytes;
   }
   const { id, model, created, route, provider, choices, usage, cost } = chat;
+  // How long the texts of all parts are, in their order: they are what is long, so each is looked through once.
+  const lengths: number[] = [];
+  for (const { message } of choices) {
+    if (message === undefined) continue;
+    for (const { content } of message.parts) if (content.case === "text") lengths.push(utf8Length(content.value.text));
+  }
   const usageBytes = usage === undefined ? 0 : usageSize(usage);
   const costBytes = cost === undefined ? 0 : moneySize(cost);
   let inner = textSize(id) + textSize(model) + longSize(created) + textSize(route) + textSize(provider);
-  for (const choice of choices) inner += fieldSize(choiceSize(choice));
+  let part = 0;
+  for (const choice of choices) {
+    inner += fieldSize(choiceSize(choice, lengths, part));
+    part += choice.message?.parts.length ?? 0;
+  }
   if (usage !== undefined) inner += fieldSize(usageBytes);
   if (cost !== undefined) inner += fieldSize(costBytes);
 
@@ -54,9 +65,11 @@ export function encodeResponse(chat: ChatResponse, headroom: number, allocate: A
   if (created !== 0n) position = writeLong(bytes, position, 3, created);
   position = writeText(bytes, position, 4, route);
   position = writeText(bytes, position, 5, provider);
+  part = 0;
   for (const choice of choices) {
     bytes[position] = tag(6, lengthDelimited);
-    position = writeChoice(bytes, writeVarint(bytes, position + 1, choiceSize(choice)), choice);
+    position = writeChoice(bytes, writeVarint(bytes, position + 1, choiceSize(choice, lengths, part)), choice, lengths, part);
+    part += choice.message?.parts.length ?? 0;
   }
   if (usage !== undefined) {
     bytes[position] = tag(7, lengthDelimited);
@@ -81,10 +94,13 @@ function isPlain({ created, choices, usage, warnings, decisions, cost, $unknown 
   return true;
 }
 
-function choiceSize({ index, message, finishReason, nativeFinishReason, stopSequence, finishDetail }: ChatChoice): number {
+// Of the lengths of all texts, those of a choice begin at `from`.
+
+function choiceSize(choice: ChatChoice, lengths: readonly number[], from: number): number {
+  const { index, message, finishReason, nativeFinishReason, stopSequence, finishDetail } = choice;
   return (
     numberSize(index) +
-    (message === undefined ? 0 : fieldSize(messageSize(message))) +
+    (message === undefined ? 0 : fieldSize(messageSize(message, lengths, from))) +
     numberSize(finishReason) +
     textSize(nativeFinishReason) +
     textSize(stopSequence) +
@@ -92,12 +108,13 @@ function choiceSize({ index, message, finishReason, nativeFinishReason, stopSequ
   );
 }
 
-function writeChoice(bytes: Uint8Array, start: number, choice: ChatChoice): number {
+function writeChoice(bytes: Uint8Array, start: number, choice: ChatChoice, lengths: readonly number[], from: number): number {
   const { index, message, finishReason, nativeFinishReason, stopSequence, finishDetail } = choice;
   let position = writeNumber(bytes, start, 1, index);
   if (message !== undefined) {
     bytes[position] = tag(2, lengthDelimited);
-    position = writeMessage(bytes, writeVarint(bytes, position + 1, messageSize(message)), message);
+    position = writeVarint(bytes, position + 1, messageSize(message, lengths, from));
+    position = writeMessage(bytes, position, message, lengths, from);
   }
   position = writeNumber(bytes, position, 3, finishReason);
   position = writeText(bytes, position, 4, nativeFinishReason);
@@ -105,23 +122,32 @@ function writeChoice(bytes: Uint8Array, start: number, choice: ChatChoice): numb
   return writeText(bytes, position, 6, finishDetail);
 }
 
-function messageSize({ role, parts, name }: Message): number {
+function messageSize({ role, parts, name }: Message, lengths: readonly number[], from: number): number {
   let size = numberSize(role) + textSize(name);
   // A part holds a text, which holds the characters.
-  for (const { content } of parts) if (content.case === "text") size += fieldSize(fieldSize(textSize(content.value.text)));
+  for (let index = 0; index < parts.length; index++) size += fieldSize(fieldSize(sizedText(lengths[from + index])));
   return size;
 }
 
-function writeMessage(bytes: Uint8Array, start: number, { role, parts, name }: Message): number {
+function writeMessage(bytes: Uint8Array, start: number, { role, parts, name }: Message, lengths: readonly number[], from: number): number {
   let position = writeNumber(bytes, start, 1, role);
-  for (const { content } of parts) {
-    if (content.case !== "text") continue;
-    const { text } = content.value;
-    const inner = textSize(text);
+  for (let index = 0; index < parts.length; index++) {
+    const content = parts[index]?.content;
+    if (content?.case !== "text") continue;
+    const length = lengths[from + index] ?? 0;
+    const inner = sizedText(length);
     bytes[position] = tag(2, lengthDelimited);
     position = writeVarint(bytes, position + 1, fieldSize(inner));
     bytes[position] = tag(1, lengthDelimited);
-    position = writeText(bytes, writeVarint(bytes, position + 1, inner), 1, text);
+    position = writeVarint(bytes, position + 1, inner);
+    if (length === 0) continue;
+    bytes[position] = tag(1, lengthDelimited);
+    position = writeUtf8(bytes, writeVarint(bytes, position + 1, length), content.value.text, length);
   }
   return writeText(bytes, position, 3, name);
+}
+
+/** What a text of this length takes, as `textSize` says it. */
+function sizedText(length = 0): number {
+  return length === 0 ? 0 : fieldSize(length);
 }
