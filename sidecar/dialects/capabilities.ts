@@ -124,14 +124,22 @@ function supportedEmbedding(
 /** Makes what finds the row that holds for each parameter of a model. */
 export function capabilityTable(capabilities: readonly Capability[]): (model: string) => ReadonlyMap<string, Capability> {
   const rows = capabilities.map((row) => ({ row, fits: row.models === undefined ? undefined : matcher(row.models) }));
+  const tables = new Map<string, ReadonlyMap<string, Capability>>();
   return function tableOf(model) {
+    const made = tables.get(model);
+    if (made !== undefined) return made;
     const table = new Map<string, Capability>();
     for (const { row, fits } of rows) {
       if (!table.has(row.parameter) && (fits === undefined || fits(model))) table.set(row.parameter, row);
     }
+    if (tables.size === tablesMax) tables.clear();
+    tables.set(model, table);
     return table;
   };
 }
+
+/** More models than one endpoint is asked for by policy. Behind a route that takes any name callers could name others without end. */
+const tablesMax = 256;
 
 /** The request without what is not supported; the same object if all of it is. */
 function supported(
@@ -151,6 +159,7 @@ function supported(
     if (fitted === request) fitted = { ...request };
     parameter.forget(fitted);
   }
+  if (request.extras.length === 0) return fitted;
   const extras = request.extras.filter((extra) => {
     if (extra.dialect !== dialect) return true;
     const name = extra.path.replace(/\[\d+\]/g, "[]");

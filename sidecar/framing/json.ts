@@ -125,7 +125,9 @@ export class JsonPlace {
   readonly #text: string;
   readonly #parent: JsonPlace | undefined;
   readonly #step: string | number;
-  #members: Map<string, MemberSpan> | undefined;
+  #members: readonly MemberSpan[] | undefined;
+  /** The members by their names, where they are many. */
+  #byName: ReadonlyMap<string, MemberSpan> | undefined;
   #elements: ElementSpan[] | undefined;
 
   private constructor(text: string, parent: JsonPlace | undefined, step: string | number) {
@@ -173,16 +175,29 @@ export class JsonPlace {
       const start = skipBlanks(this.#text, 0);
       return { start, end: skipValue(this.#text, start) };
     }
-    if (typeof this.#step === "number") {
-      parent.#elements ??= elementSpans(this.#text, parent.span().start);
-      const element = parent.#elements[this.#step];
+    const step = this.#step;
+    if (typeof step === "number") {
+      parent.#elements ??= elementSpans(this.#text, parent.#start());
+      const element = parent.#elements[step];
       if (element === undefined) throw new JsonError(`There is nothing at ${this.path}`, 0);
       return element;
     }
-    parent.#members ??= new Map(memberSpans(this.#text, parent.span().start).map((span) => [span.key, span]));
-    const member = parent.#members.get(this.#step);
+    const member = parent.#memberSpan(step);
     if (member === undefined) throw new JsonError(`There is nothing at ${this.path}`, 0);
     return { start: member.valueStart, end: member.valueEnd };
+  }
+
+  /** Where the value begins, for those to whom its end does not matter. */
+  #start(): number {
+    return this.#parent === undefined ? skipBlanks(this.#text, 0) : this.span().start;
+  }
+
+  /** The member of that name in the object here; of several the last, as `JSON.parse` has it. */
+  #memberSpan(name: string): MemberSpan | undefined {
+    this.#members ??= memberSpans(this.#text, this.#start());
+    if (this.#members.length <= MEMBERS_COMPARED_MAX) return this.#members.findLast(({ key }) => key === name);
+    this.#byName ??= new Map(this.#members.map((span) => [span.key, span]));
+    return this.#byName.get(name);
   }
 }
 
@@ -313,14 +328,30 @@ export function stringify(value: JsonValue): string {
   }
   if (value === null) return "null";
   if (value instanceof RawJson) return value.text;
-  if (isList(value)) return `[${value.map(stringify).join(",")}]`;
   let text = "";
-  for (const key of Object.keys(value)) {
-    const member = value[key];
+  if (isList(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const item = stringify(value[index] as JsonValue);
+      text = index === 0 ? item : `${text},${item}`;
+    }
+    return `[${text}]`;
+  }
+  for (const name in value) {
+    const member = value[name];
     if (member === undefined) continue;
-    text += `${text === "" ? "" : ","}${JSON.stringify(key)}:${stringify(member)}`;
+    const written = stringify(member);
+    text = text === "" ? `${nameText(name)}:${written}` : `${text},${nameText(name)}:${written}`;
   }
   return `{${text}}`;
+}
+
+/** A name as JSON: nearly all are words, which need nothing but quotes. */
+function nameText(name: string): string {
+  for (let index = 0; index < name.length; index++) {
+    const code = name.charCodeAt(index);
+    if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH) return JSON.stringify(name);
+  }
+  return `"${name}"`;
 }
 
 function isList(value: JsonValue): value is readonly JsonValue[] {
