@@ -158,6 +158,8 @@ describe("parseObject", () => {
   test.each([
     ['{"a":1,"a":2}', 7],
     ['{"a":1,"\\u0061":2}', 7],
+    ['{"\\u0061":1,"b":2,"a":2}', 18],
+    [`{"${"x".repeat(70)}":1,"${"x".repeat(70)}":2}`, 76],
     ['{"x":[{"b":{}},{"b":1,"c":2,"b":3}]}', 28],
     ['{"__proto__":1,"__proto__":2}', 15],
   ])("refuses %s, which has one name twice", (text, offset) => {
@@ -332,6 +334,17 @@ describe("editing", () => {
     ['{"a":1}', "b", '{"a":1}'],
   ])("takes out of %s the member %s", (text, key, expected) => {
     expect(removeMember(text, key)).toBe(expected);
+  });
+});
+
+describe("a place among many", () => {
+  test("is found by name, the last one where there are two", () => {
+    const many = Array.from({ length: 100 }, (_, i) => `"k${i}":${i}`).join(",");
+    const root = JsonPlace.root(` {${many},"k7":"again"}`);
+    expect(root.member("k99").json()).toBe("99");
+    expect(root.member("k7").json()).toBe('"again"');
+    expect(JsonPlace.root('{"a":1,"a":2}').member("a").json()).toBe("2");
+    expect(errorOf(() => root.member("k100").json()).message).toContain("k100");
   });
 });
 

@@ -500,12 +500,14 @@ function buildObject(text: string): JsonObject {
 class Checker {
   readonly #text: string;
   readonly #exact: boolean;
-  /** The member names of all objects that are open, the innermost last. */
-  readonly #keys: string[] = [];
-  /** Where each open object's names begin in `#keys`; -1 for an array. */
+  /** Where each member name of all objects that are open begins and ends, in turn; the innermost object's come last. */
+  readonly #names: number[] = [];
+  /** Where each open object's names begin in `#names`; -1 for an array. */
   readonly #opened: number[] = [];
-  /** The names of open objects that have many members, by depth. */
-  readonly #sets = new Map<number, Set<string>>();
+  /** How much of `#names` holds; what stands behind it belonged to objects that are closed. */
+  #count = 0;
+  /** The names of open objects that have many members, by depth; undefined until there is one. */
+  #sets: Map<number, Set<string>> | undefined;
   /** Whether any member's name is written with escapes. */
   sawEscapedKey = false;
 
@@ -525,7 +527,7 @@ class Checker {
       if (code === OPEN_BRACE || code === OPEN_BRACKET) {
         if (opened.length === JSON_DEPTH_MAX) throw new JsonError(`Nested deeper than ${JSON_DEPTH_MAX} levels`, position);
         const isArray = code === OPEN_BRACKET;
-        opened.push(isArray ? -1 : this.#keys.length);
+        opened.push(isArray ? -1 : this.#count);
         position = skipBlanks(text, position + 1);
         if (text.charCodeAt(position) !== (isArray ? CLOSE_BRACKET : CLOSE_BRACE)) {
           if (!isArray) position = this.#key(position);
@@ -562,38 +564,65 @@ class Checker {
   /** A member's name and colon; returns where its value begins. */
   #key(start: number): number {
     const text = this.#text;
-    const end = this.#exact ? skipStringExactly(text, start) : skipString(text, start);
-    let key = text.slice(start + 1, end - 1);
-    if (key.includes("\\")) {
-      this.sawEscapedKey = true;
-      key = readKey(text, start, end);
+    let end = this.#exact ? -1 : shortNameEnd(text, start);
+    if (end === -1) {
+      end = this.#exact ? skipStringExactly(text, start) : skipString(text, start);
+      if (text.slice(start, end).includes("\\")) this.sawEscapedKey = true;
     }
-    this.#remember(key, start);
+    this.#remember(start, end);
     const colon = skipBlanks(text, end);
     expectAt(text, colon, COLON, "a colon");
     return skipBlanks(text, colon + 1);
   }
 
-  #remember(key: string, offset: number): void {
-    const keys = this.#keys;
+  #remember(start: number, end: number): void {
+    const names = this.#names;
     const depth = this.#opened.length;
-    const first = this.#opened.at(-1) ?? 0;
-    const set = this.#sets.get(depth);
+    const first = this.#opened[depth - 1] ?? 0;
+    const count = this.#count;
+    const set = this.#sets?.get(depth);
     if (set !== undefined) {
-      if (set.has(key)) throw twice(offset);
-      set.add(key);
+      const name = readKey(this.#text, start, end);
+      if (set.has(name)) throw twice(start);
+      set.add(name);
     } else {
-      for (let i = first; i < keys.length; i++) if (keys[i] === key) throw twice(offset);
+      for (let at = first; at < count; at += 2) {
+        if (this.#isSame(names[at] as number, names[at + 1] as number, start, end)) throw twice(start);
+      }
       // Comparing few names one by one is faster than a set; with many it would be quadratic.
-      if (keys.length - first === MEMBERS_COMPARED_MAX) this.#sets.set(depth, new Set(keys.slice(first)).add(key));
+      if (count - first === 2 * MEMBERS_COMPARED_MAX) {
+        this.#sets ??= new Map();
+        this.#sets.set(depth, this.#setFrom(first).add(readKey(this.#text, start, end)));
+      }
     }
-    keys.push(key);
+    names[count] = start;
+    names[count + 1] = end;
+    this.#count = count + 2;
+  }
+
+  /** Whether two names are the same. Without escapes they are where their characters are, so that no text is made of them. */
+  #isSame(start: number, end: number, otherStart: number, otherEnd: number): boolean {
+    const text = this.#text;
+    if (this.sawEscapedKey) return readKey(text, start, end) === readKey(text, otherStart, otherEnd);
+    if (end - start !== otherEnd - otherStart) return false;
+    for (let at = start + 1, other = otherStart + 1; at < end; at++, other++) {
+      if (text.charCodeAt(at) !== text.charCodeAt(other)) return false;
+    }
+    return true;
+  }
+
+  #setFrom(first: number): Set<string> {
+    const set = new Set<string>();
+    for (let at = first; at < this.#count; at += 2) {
+      set.add(readKey(this.#text, this.#names[at] as number, this.#names[at + 1] as number));
+    }
+    return set;
   }
 
   #close(): void {
-    this.#sets.delete(this.#opened.length);
+    this.#sets?.delete(this.#opened.length);
     const first = this.#opened.pop() ?? -1;
-    if (first !== -1) this.#keys.length = first;
+    if (first !== -1) this.#count = first;
   }
 }
 
@@ -603,6 +632,19 @@ const MEMBERS_COMPARED_MAX = 16;
 function twice(offset: number): JsonError {
   return new JsonError("An object has two members of the same name", offset);
 }
+
+/** Behind a name that is short and has no escapes, or -1: to look at each of few characters costs less than to search for the last. */
+function shortNameEnd(text: string, start: number): number {
+  if (text.charCodeAt(start) !== QUOTE) return -1;
+  for (let position = start + 1; position < start + NAME_UNITS_MAX; position++) {
+    const code = text.charCodeAt(position);
+    if (code === QUOTE) return position + 1;
+    if (code === BACKSLASH) return -1;
+  }
+  return -1;
+}
+
+const NAME_UNITS_MAX = 32; // longer than the names of any dialect; beyond it a search for the quote is faster
 
 /** Behind a number or a word, which `JSON.parse` looks at more closely. */
 function skipWord(text: string, from: number): number {
