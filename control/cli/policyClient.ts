@@ -94,15 +94,6 @@ async function controlFailure(error: unknown, address: string, kept: FoundToken 
   if (reason !== undefined) {
     return new Failure(`${failed.rawMessage} (${reason})`, nextOf(reason, kept));
   }
-  // What reads requests refuses what is too large before anybody looks what it is.
-  const limit =
-    failed.code === Code.ResourceExhausted ? /larger than configured readMaxBytes (\d+)/.exec(failed.rawMessage)?.[1] : undefined;
-  if (limit !== undefined) {
-    return new Failure(
-      `The request is larger than the ${limit} bytes that control takes at once. Nothing was changed.`,
-      "Apply fewer files at a time; what the others hold stays as it is, unless --prune is given.",
-    );
-  }
   if (failed.code === Code.Canceled) return new Failure("The call was cancelled.");
   if (/certificate|self.signed|unable to verify/i.test(failed.rawMessage)) {
     return new Failure(
@@ -127,6 +118,8 @@ function nextOf(reason: string, kept: FoundToken | undefined): string | undefine
   if (reason === "CREDENTIAL_MISSING") return `Set ${set}; \`run\` and \`demo\` are asked without, as the user who started them.`;
   // It was killed and left its token behind, and another process listens there now.
   if (reason === "CREDENTIAL_UNKNOWN" && kept !== undefined) return `The token in ${kept.path} is one of before. Set ${set}.`;
+  if (reason === "REQUEST_TOO_LARGE")
+    return "Nothing was changed. Apply fewer files at a time; without --prune the others stay as they are.";
   return undefined;
 }
 
