@@ -11,6 +11,7 @@ import { PolicyService } from "../proto/gen/outrigger/policy/v1/policy_service_p
 import { SidecarService } from "../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import { healthService } from "../proto/health.ts";
 import { reflectionService } from "../proto/reflection.ts";
+import { type Problem, problemText } from "../proto/resources/problem.ts";
 import { makeRules } from "../proto/resources/rules.ts";
 import type { Clock } from "./clock.ts";
 import { admissionDefaults } from "./mesh/admission.ts";
@@ -35,6 +36,9 @@ import type { PolicyStore } from "./store/store.ts";
 
 /** Questions about health and reflection are names. */
 const questionBytesMax = 16 * 1024;
+
+/** Problems in one line of the log at most: whoever has more begins with these, and `outrigger status` shows a thousand. */
+const problemsLogged = 100;
 
 /** What a control may be given beside its settings. */
 export interface ControlParts {
@@ -167,7 +171,10 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     first.revision,
     ({ revision }) => metrics.revision.set(revision),
     // What holds goes on to hold, so control stays ready.
-    (reason) => log.warn({ cause: reason }, "The store cannot be followed for now."),
+    (reason, problems) => {
+      if (problems === undefined) log.warn({ cause: reason }, "The store cannot be followed for now.");
+      else log.error({ problems: problemTexts(problems) }, "What stands in the store is no policy; what held before still holds.");
+    },
   );
 
   let stopped: Promise<void> | undefined;
@@ -238,6 +245,12 @@ async function tlsOf(
 /** Whether only this machine can reach a host. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** Problems as the log has them. */
+function problemTexts(problems: readonly Problem[]): string[] {
+  const told = problems.slice(0, problemsLogged).map(problemText);
+  return problems.length > told.length ? [...told, `and ${problems.length - told.length} more`] : told;
 }
 
 function makeMetrics(version: string) {

@@ -355,6 +355,34 @@ test("without any token it gives one for this machine, which is gone with the pr
   expect(first.token).toMatch(/^opt_.{43}$/);
 });
 
+test("a file that is wrong is logged once, with everything that is wrong, and again only when that changes", async () => {
+  await running.stop();
+  const files = mkdtempSync(join(folder, "files-"));
+  const path = join(files, "all.yaml");
+  const right = [consumer, provider("near"), route("one", "near"), route("two", "near")].join("---\n");
+  writeFileSync(path, right.replace("name: near", "name: far"));
+  await start("--store", `files:${files}`);
+  await running.wrote("stderr", /no policy/);
+  // Asking reads the files, and is no news.
+  for (let asked = 0; asked < 3; asked++) await outrigger(["status"]);
+  writeFileSync(path, right.replace("name: near", "name: other"));
+  await running.wrote("stderr", /Known: other/);
+  writeFileSync(path, right);
+  await running.wrote("stderr", /no policy[\s\S]*no policy/);
+  const { stderr } = await running.stop();
+  const told = stderr
+    .split("\n")
+    .filter((line) => /all\.yaml/.test(line))
+    .map((line) => JSON.parse(line));
+  const both = (known: string) =>
+    ["one", "two"].map((name) => expect.stringMatching(`all\\.yaml:\\d+:\\d+: error: ModelRoute default/${name}: .*${known}`));
+  expect(told).toMatchObject([
+    { severity: "error", problems: both("far") },
+    { severity: "error", problems: both("other") },
+  ]);
+  await start();
+});
+
 test("a folder of files is policy, and what is applied is written to it", async () => {
   const files = join(folder, "policy");
   const control = startCommand([

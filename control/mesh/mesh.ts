@@ -386,7 +386,8 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     return session;
   }
 
-  const unwatch = store.watch(first.revision, heard, (reason) => log("warn", "The store cannot be followed for now.", { reason }));
+  // Whoever runs this control follows the store too, and logs why it cannot be.
+  const unwatch = store.watch(first.revision, heard, () => undefined);
   repeat();
   if (unsettled === undefined) progress.settled(first.revision);
   else if (unsettled.takenBack === undefined) {

@@ -210,7 +210,7 @@ export class Changer {
       throw controlFault("REQUEST_TOO_LARGE", message, { facts: { limit: String(resourcesMax) } });
     }
     const resources = [...after.values()].map(({ resource }) => resource);
-    const problems = [...warnings, ...joinFiles(read, [...resources]).problems];
+    const problems = [...warnings, ...stillNeeded(joinFiles(read, [...resources]).problems, read)];
     if (hasError(problems)) return refused(problems);
     const changes = planOf(before, after, mentioned.map(keyText), { unchanged: !quiet });
     const changed = changes.filter(({ change }) => change !== ChangeKind.UNCHANGED);
@@ -265,6 +265,23 @@ function proposeSet(read: readonly ReadFile[], standing: Standing<StoredResource
         .map(({ resource }) => keyOf(resource))
     : [];
   return { upserts, removals, mentioned: [...given.map(keyOf), ...removals], read, warnings };
+}
+
+/**
+ * Problems in which each resource that stands already is told once of what it lacks, however many of its fields name that: it lacks
+ * something only because this change removes it, and who removes it looks for the resource and not for a field.
+ */
+function stillNeeded(problems: readonly Problem[], read: readonly ReadFile[]): Problem[] {
+  const given = new Set(read.flatMap(({ resources }) => resources.map(({ resource }) => `${kindOf(resource)} ${fullNameOf(resource)}`)));
+  const told = new Set<string>();
+  return problems.flatMap((problem) => {
+    const { id, kind, name, message } = problem;
+    if (id !== "policy/unknown-reference" || given.has(`${kind} ${name}`)) return [problem];
+    const key = `${kind} ${name} ${message}`;
+    if (told.has(key)) return [];
+    told.add(key);
+    return [{ ...problem, hint: "If it is to go, change or remove this first, or in the same set." }];
+  });
 }
 
 function afterwards(before: Standing, upserts: readonly Owned[], removals: readonly ResourceKey[]): Standing {

@@ -417,12 +417,24 @@ describe("get, list and delete", () => {
     expect(await count({ owner: "one" })).toBe(1);
   });
 
+  // A route with two targets at one provider was named twice.
+  test("what needs a thing that would go is named once each, however many of its fields need it", async () => {
+    const twice = routeOf("twice", { match: { models: ["twice"] }, targets: [{ provider: "near" }, { provider: "near", model: "m" }] });
+    await client.applyResources({ texts: [base()], resources: [{ kind: { case: "modelRoute", value: twice } }] });
+    const needed = await client.deleteResource({ name: { kind: "Provider", name: "near" } });
+    expect(problems(needed)).toEqual([
+      ":0:0 ModelRoute default/fast spec.targets[0].provider policy/unknown-reference",
+      ":0:0 ModelRoute default/twice spec.targets[0].provider policy/unknown-reference",
+    ]);
+  });
+
   test("a resource goes unless another one needs it", async () => {
     await client.applyResources({ texts: [base()] });
     await nothingChanged(async () => {
       const needed = await client.deleteResource({ name: { kind: "Provider", name: "near" } });
       expect(needed.applied).toBe(false);
       expect(problems(needed)).toEqual([":0:0 ModelRoute default/fast spec.targets[0].provider policy/unknown-reference"]);
+      expect(needed.problems[0]?.hint).toMatch(/If it is to go/);
       expect(await client.deleteResource({ name: { kind: "ModelRoute", name: "fast" }, validateOnly: true })).toMatchObject({
         applied: false,
         problems: [],

@@ -209,12 +209,22 @@ test("whoever follows hears of changes by hand, and once of each wrong edit", as
   await next();
   let waiting = next();
   put("a.yaml", text("a", "two").replace("team:", "taem:"));
+  put("b.yaml", text("b", "two").replace("team:", "meat:"));
   await until(waiting);
+  // Whoever comes later hears of it too, as after a start with files that are wrong.
+  const late: (string | undefined)[] = [];
+  store.watch(
+    1,
+    () => undefined,
+    (_, problems) => late.push(...(problems ?? []).map(({ file }) => file)),
+  )();
+  expect(late.map((file) => file?.slice(-6))).toEqual(["a.yaml", "b.yaml"]);
   waiting = next();
+  put("b.yaml", text("b", "one"));
   put("a.yaml", text("a", "three"));
   await until(waiting);
   expect(told).toEqual([1, 2]);
-  expect(failures).toEqual([expect.stringContaining("a.yaml:6:3")]);
+  expect(failures).toEqual([expect.stringMatching(/a\.yaml:6:3.*b\.yaml:6:3/)]);
   stop();
   await store.read();
   expect(clock.waiting).toBe(0);

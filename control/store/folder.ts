@@ -19,7 +19,7 @@ import { checkEdits, editFiles, type FileEdit, placeIn } from "./edit.ts";
 import { type FileStore, type FilesRead, openFiles } from "./files.ts";
 import { putText, textAt } from "./putText.ts";
 import { openSqlite, type SqliteStore } from "./sqlite.ts";
-import type { PolicyStore, RevisionRecord, StoreChange, StoredPolicy, WriteOutcome } from "./store.ts";
+import type { Failed, PolicyStore, RevisionRecord, StoreChange, StoredPolicy, WriteOutcome } from "./store.ts";
 
 /** Who a change by hand is recorded for. */
 export const filesAuthor = "files";
@@ -64,11 +64,12 @@ class FolderStore implements PolicyStore {
   readonly #clock: Clock;
   readonly #files: FileStore;
   readonly #rules: Rules;
-  readonly #failed = new Set<(reason: string) => void>();
+  readonly #failed = new Set<Failed>();
   #last: Promise<unknown> = Promise.resolve();
   #unsubscribe: (() => void) | undefined;
   #problems: readonly Problem[] = [];
-  #told = "";
+  /** Why the files cannot be followed now, as it was told. */
+  #trouble: Parameters<Failed> | undefined;
   /** What was read last and is the policy of which revision: then there is nothing to take up. */
   #takenUp: { readonly read: FilesRead; readonly revision: number } | undefined;
   #closed = false;
@@ -101,9 +102,11 @@ class FolderStore implements PolicyStore {
     return this.#history.revisions(limit, before);
   }
 
-  watch(from: number, told: (policy: StoredPolicy) => void, failed: (reason: string) => void): () => void {
+  watch(from: number, told: (policy: StoredPolicy) => void, failed: Failed): () => void {
     const stop = this.#history.watch(from, told, failed);
     this.#failed.add(failed);
+    // Nobody followed when it was found out.
+    if (this.#trouble !== undefined) failed(...this.#trouble);
     this.#unsubscribe ??= this.#files.subscribe(() => {
       // Whoever takes it up reads the files again, since others may write them at this moment.
       this.read().catch((error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)));
@@ -158,7 +161,7 @@ class FolderStore implements PolicyStore {
       if (problems.some(({ severity }) => severity === "error")) {
         if (meanwhile()) continue;
         this.#problems = problems;
-        this.#fail(`The files are no policy, so what held before holds on: ${problems[0] === undefined ? "" : problemText(problems[0])}`);
+        this.#fail(`The files are no policy, so what held before holds on: ${problems.map(problemText).join("; ")}`, problems);
         return read;
       }
       const outcome = this.#history.writeAlongside(
@@ -168,7 +171,7 @@ class FolderStore implements PolicyStore {
       if (!outcome.written) continue;
       this.#takenUp = { read, revision: outcome.revision };
       this.#problems = problems;
-      this.#told = "";
+      this.#trouble = undefined;
       return read;
     }
     throw new Error("other processes write the files all the time");
@@ -233,11 +236,11 @@ class FolderStore implements PolicyStore {
     }
   }
 
-  #fail(reason: string): void {
+  #fail(...trouble: Parameters<Failed>): void {
     // Said once for each cause, not at every look.
-    if (this.#told === reason) return;
-    this.#told = reason;
-    for (const failed of [...this.#failed]) failed(reason);
+    if (this.#trouble?.[0] === trouble[0]) return;
+    this.#trouble = trouble;
+    for (const failed of [...this.#failed]) failed(...trouble);
   }
 }
 

@@ -31,10 +31,10 @@ export interface PolicyStore {
   revisions(limit: number, before?: number): Promise<readonly RevisionRecord[]>;
   /**
    * Tells of each revision after `from` in order, those that are remembered at once; somebody may have made them from outside, by editing a
-   * file or through another replica. Ends when the function returned is called. `failed` hears why the store cannot be followed for now;
-   * it goes on by itself when it can.
+   * file or through another replica. Ends when the function returned is called. `failed` hears why the store cannot be followed for now,
+   * once for each cause; it goes on by itself when it can. What holds goes on to hold meanwhile.
    */
-  watch(from: number, told: (policy: StoredPolicy) => void, failed: (reason: string) => void): () => void;
+  watch(from: number, told: (policy: StoredPolicy) => void, failed: Failed): () => void;
   /**
    * What control has noted about a topic, by key. Notes are what it must still know after a restart and is no policy: they belong to no
    * revision, nobody is told of them, and a store that policy cannot be written through keeps them all the same.
@@ -48,6 +48,9 @@ export interface PolicyStore {
   /** Closes files and databases. Nothing may be called after it. */
   close(): Promise<void>;
 }
+
+/** Hears why a store cannot be followed. If what people wrote into it is no policy, `problems` are all that is wrong with that. */
+export type Failed = (reason: string, problems?: readonly Problem[]) => void;
 
 /** All resources as of one revision. */
 export interface StoredPolicy {
