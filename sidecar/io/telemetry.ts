@@ -5,7 +5,7 @@
  * the number of series is bounded by the policy and not by what callers send.
  */
 import { type Logger, pino } from "pino";
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { type Fault, FaultReason } from "../../proto/fault.ts";
 import { FinishReasonSchema, type Usage } from "../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { BootSource } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
@@ -16,6 +16,7 @@ import type { MeshStatus } from "../mesh/client.ts";
 import type { Outcome } from "../policy/watch.ts";
 import type { SealedTurnCounts } from "../sealedTurns.ts";
 import { isoTime } from "./clock.ts";
+import { type Distribution, Distributions } from "./distribution.ts";
 import type { LineWriter } from "./lines.ts";
 
 /** What the telemetry of one sidecar is set to. */
@@ -74,20 +75,22 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     labelNames: ["door", "route", "provider", "code", "reason"],
     registers,
   });
-  const duration = new Histogram({
-    name: "outrigger_request_duration_seconds",
-    help: "Time from the whole request to the end of its answer.",
-    labelNames: ["door", "route", "provider"],
-    buckets: durationBuckets,
-    registers,
-  });
-  const firstContent = new Histogram({
-    name: "outrigger_time_to_first_content_seconds",
-    help: "Time from the whole request to the provider's first content.",
-    labelNames: ["door", "route", "provider"],
-    buckets: firstContentBuckets,
-    registers,
-  });
+  const durations = new Distributions(
+    {
+      name: "outrigger_request_duration_seconds",
+      help: "Time from the whole request to the end of its answer.",
+      buckets: durationBuckets,
+    },
+    registry,
+  );
+  const firstContents = new Distributions(
+    {
+      name: "outrigger_time_to_first_content_seconds",
+      help: "Time from the whole request to the provider's first content.",
+      buckets: firstContentBuckets,
+    },
+    registry,
+  );
   const tokens = new Counter({
     name: "outrigger_tokens_total",
     help: "Tokens that providers reported; cached, cache_write and reasoning are parts of input and output.",
@@ -119,7 +122,7 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     let found = series.get(key);
     if (found === undefined) {
       const labels = Object.freeze({ door, route, provider });
-      found = { labels, answered: 0, tokens: new Map(), cost: new Map() };
+      found = { labels, answered: 0, tokens: new Map(), cost: new Map(), duration: durations.begin(labels), firstContent: undefined };
       series.set(key, found);
     }
     return found;
@@ -138,13 +141,15 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
 
   /** Brings the counters up to date. */
   function count(): void {
-    for (const { labels, answered, tokens: kinds, cost: currencies } of series.values()) {
-      const { door, route, provider } = labels;
-      if (answered > 0) requests.inc({ door, route, provider, code: "OK", reason: "ok" }, answered);
-      for (const [kind, tokenCount] of kinds) tokens.inc({ route, provider, kind }, tokenCount);
-      for (const [currency, micros] of currencies) cost.inc({ currency, route, provider }, micros / 1e6);
+    for (const one of series.values()) {
+      const { door, route, provider } = one.labels;
+      if (one.answered > 0) requests.inc({ door, route, provider, code: "OK", reason: "ok" }, one.answered);
+      for (const [kind, tokenCount] of one.tokens) tokens.inc({ route, provider, kind }, tokenCount);
+      for (const [currency, micros] of one.cost) cost.inc({ currency, route, provider }, micros / 1e6);
+      one.answered = 0;
+      one.tokens.clear();
+      one.cost.clear();
     }
-    series.clear();
   }
 
   /**
@@ -160,8 +165,11 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     write(record) {
       const { call, fault } = record;
       const one = seriesOf(call.door, call.notes.route, call.notes.provider);
-      duration.observe(one.labels, record.totalMs / 1000);
-      if (record.firstContentMs !== undefined) firstContent.observe(one.labels, record.firstContentMs / 1000);
+      one.duration.observe(record.totalMs / 1000);
+      if (record.firstContentMs !== undefined) {
+        one.firstContent ??= firstContents.begin(one.labels);
+        one.firstContent.observe(record.firstContentMs / 1000);
+      }
       if (record.usage !== undefined) addTokens(one.tokens, record.usage);
       if (record.cost !== undefined) add(one.cost, record.cost.currency, Number(record.cost.micros));
       if (record.outcome === "ok") {
@@ -236,10 +244,13 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
   };
 }
 
-/** What calls of one kind came to since the counters were last asked for: finding a counter by its labels costs more than adding. */
+/** What calls of one kind came to: finding a counter by its labels costs more than adding. */
 interface Series {
   readonly labels: Readonly<{ door: DoorName; route: string; provider: string }>;
-  /** Calls that went well. */
+  readonly duration: Distribution;
+  /** Begun with the first content that there ever was. */
+  firstContent: Distribution | undefined;
+  /** Calls that went well since the counters were last brought up to date, as what follows is. */
   answered: number;
   readonly tokens: Map<string, number>;
   /** Millionths by currency. */
@@ -282,13 +293,13 @@ const finishNames: ReadonlyMap<number, string> = new Map(
   FinishReasonSchema.values.map(({ number, localName }) => [number, localName.toLowerCase()]),
 );
 
-/** The log line of a call: metadata only. */
 /** What was asked where it was no answer in a conversation. */
 function askedOf({ request, countOnly }: CallRecord["call"]): "vectors" | "count" | undefined {
   if (countOnly) return "count";
   return request.$typeName === "outrigger.chat.v1.EmbeddingRequest" ? "vectors" : undefined;
 }
 
+/** The log line of a call: metadata only. */
 function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReason, cost }: CallRecord): object {
   const { notes } = call;
   return {
