@@ -4,7 +4,7 @@
  */
 import { event, finishEvent, reasoningEvent, refusalEvent, startEvent, textEvent, usageEvent } from "../../../proto/chat.ts";
 import { Fault, FaultReason } from "../../../proto/fault.ts";
-import { FinishReason, type TokenLogprob } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { type ChatRequest, FinishReason, type TokenLogprob } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import type { AnswerInput } from "../dialect.ts";
@@ -13,6 +13,9 @@ import { readFinishReason } from "./finishReasons.ts";
 import { ToolCalls } from "./toolCalls.ts";
 import { readUsage } from "./usage.ts";
 
+/** Finds the caller's names of a request's tools, by those under which they were sent; of those that differ. */
+export type CallersOf = (request: ChatRequest) => ReadonlyMap<string, string>;
+
 /** One answer's events, made from its objects in order. */
 export class AnswerEvents {
   /** Why the answer failed, once an object said so; the events before it were given. */
@@ -20,14 +23,15 @@ export class AnswerEvents {
   /** Whether the events say more than the answer's own bytes, which from then on must not be passed on. */
   repaired = false;
   readonly #input: AnswerInput;
-  readonly #callers: ReadonlyMap<string, string>;
+  readonly #callersOf: CallersOf;
+  /** Found only when a tool is called, since most answers call none. */
+  #callers: ReadonlyMap<string, string> | undefined;
   readonly #choices: ChoiceState[] = [];
   #started = false;
 
-  /** `callers`: the caller's names of tools, by those under which they were sent; of those that differ. */
-  constructor(input: AnswerInput, callers: ReadonlyMap<string, string>) {
+  constructor(input: AnswerInput, callersOf: CallersOf) {
     this.#input = input;
-    this.#callers = callers;
+    this.#callersOf = callersOf;
   }
 
   /** Whether the start event was given. */
@@ -187,6 +191,7 @@ export class AnswerEvents {
 
   /** What is called under the name that the caller knows, which the answer's own bytes do not have where it was sent under another. */
   #restored(called: CalledFunction): CalledFunction {
+    this.#callers ??= this.#callersOf(this.#input.request);
     const name = this.#callers.get(called.name);
     if (name === undefined) return called;
     this.repaired = true;

@@ -35,7 +35,7 @@ export function openAiClient(options: OpenAiOptions): ClientHalf {
     writeRequest: (input: RequestInput) => (input.request.rawPrompt === true ? writeText(input) : write(input)),
     readAnswer(input: AnswerInput) {
       if (input.request.rawPrompt === true) return readTexts(input);
-      return readAnswer(input, options.freeToolNames === true ? undefined : toolNames(input.request, strictNames).callers);
+      return readAnswer(input, options.freeToolNames === true ? undefined : (request) => toolNames(request, strictNames).callers);
     },
     readFault,
     embeddings: embeddingHalf(options),

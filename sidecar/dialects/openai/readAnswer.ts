@@ -14,19 +14,19 @@ import type { BodyReader } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { faultInAnswer, noWords, readError } from "../errorBody.ts";
 import { bytesOf, incomplete, invalid, none, parseObject, passedBody, tooLarge } from "../passedAnswer.ts";
-import { AnswerEvents } from "./answerEvents.ts";
+import { AnswerEvents, type CallersOf } from "./answerEvents.ts";
 import { isWordsMember, PlainChunks, type WordsMember } from "./plainChunk.ts";
 
-/** Begins to read an answer. `callers`: the caller's names of tools, by those under which they were sent; of those that differ. */
-export function readAnswer(input: AnswerInput, callers: ReadonlyMap<string, string> = ownNames): AnswerReader {
-  return input.streaming ? new StreamReader(input, callers) : readBody(input, callers, true);
+/** Begins to read an answer. `callersOf` is asked for the names of tools once the first of them is called. */
+export function readAnswer(input: AnswerInput, callersOf: CallersOf = ownNames): AnswerReader {
+  return input.streaming ? new StreamReader(input, callersOf) : readBody(input, callersOf, true);
 }
 
 /** A stream of chunks in frames of server-sent events. */
 class StreamReader implements AnswerReader {
   failure: Fault | undefined;
   readonly #input: AnswerInput;
-  readonly #callers: ReadonlyMap<string, string>;
+  readonly #callersOf: CallersOf;
   readonly #frames: SseReader;
   readonly #events: AnswerEvents;
   readonly #plain = new PlainChunks();
@@ -36,11 +36,11 @@ class StreamReader implements AnswerReader {
   /** Whether the provider said that nothing more comes. */
   #done = false;
 
-  constructor(input: AnswerInput, callers: ReadonlyMap<string, string>) {
+  constructor(input: AnswerInput, callersOf: CallersOf) {
     this.#input = input;
-    this.#callers = callers;
+    this.#callersOf = callersOf;
     this.#frames = new SseReader(input.answerBytesMax);
-    this.#events = new AnswerEvents(input, callers);
+    this.#events = new AnswerEvents(input, callersOf);
   }
 
   read(bytes: Uint8Array): readonly Batch[] {
@@ -48,7 +48,7 @@ class StreamReader implements AnswerReader {
     if (!this.#begun) {
       const first = bytes.find((byte) => byte > SPACE);
       // What begins like this is no field of an event: the status said yes and the body is a single object, often an error.
-      if (first === OPEN_BRACE) this.#body = readBody(this.#input, this.#callers, false);
+      if (first === OPEN_BRACE) this.#body = readBody(this.#input, this.#callersOf, false);
       this.#begun = first !== undefined;
     }
     if (this.#body !== undefined) {
@@ -175,16 +175,17 @@ class StreamReader implements AnswerReader {
 }
 
 /** Reads a whole body. `isPassed`: whether its bytes are what a unary caller of this dialect expects. */
-function readBody(input: AnswerInput, callers: ReadonlyMap<string, string>, isPassed: boolean): BodyReader {
+function readBody(input: AnswerInput, callersOf: CallersOf, isPassed: boolean): BodyReader {
   return passedBody(input, isPassed ? "openai" : undefined, (wire, json, out) => {
-    const events = new AnswerEvents(input, callers);
+    const events = new AnswerEvents(input, callersOf);
     events.add(wire, json, "message", out);
     return events;
   });
 }
 
 /** Every tool is called by its own name. */
-const ownNames: ReadonlyMap<string, string> = new Map();
+const ownNames: CallersOf = () => noNames;
+const noNames: ReadonlyMap<string, string> = new Map();
 
 const SPACE = 0x20;
 const OPEN_BRACE = 0x7b;
