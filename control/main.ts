@@ -25,6 +25,7 @@ import { authenticate, callerKey } from "./serve/caller.ts";
 import { createControlListener, messageBytesMax, peerKey, type TlsIdentity } from "./serve/listener.ts";
 import { endRequests, openLog, watchRequests } from "./serve/log.ts";
 import { createOps } from "./serve/ops.ts";
+import type { ChangeParts } from "./serve/policyChanges.ts";
 import { createPolicyService } from "./serve/policyService.ts";
 import { openTokens, tokenText } from "./serve/tokens.ts";
 import type { ControlSettings } from "./settings.ts";
@@ -47,6 +48,8 @@ export interface ControlParts {
   readonly clock: Clock;
   /** That many unguessable bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
+  /** What is allowed and probably not meant in a policy, for those who change it; nothing unless given. */
+  readonly review?: ChangeParts["review"];
   /** Where log lines go. */
   readonly log: { write(line: string): void };
 }
@@ -119,6 +122,7 @@ export async function startControl(settings: ControlSettings, parts: ControlPart
     rules: makeRules(),
     clock,
     hooks: mesh,
+    review: parts.review ?? (() => []),
     stopping: stopping.signal,
     recorded: (record) => {
       metrics.changes.inc({ action: record.action });

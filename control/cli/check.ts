@@ -151,22 +151,23 @@ function checkUse({ providers, routes, consumers }: Resources, tell: Tell): void
       "Add a route, or remove the provider.",
     );
   }
-  const inhabited = new Set(consumers.map(namespaceOf));
+  // By namespace, and no further than the first that fits: control asks this of every change.
+  const [consumersIn, routesIn] = [Map.groupBy(consumers, namespaceOf), Map.groupBy(routes, namespaceOf)];
   const barren = new Set<string>();
   for (const route of routes) {
     const namespace = namespaceOf(route);
-    if (!inhabited.has(namespace)) {
+    if (!consumersIn.has(namespace)) {
       if (barren.has(namespace)) continue;
       barren.add(namespace);
       const message = `Namespace ${namespace} has routes and no consumer, so every call is refused.`;
       tell("policy/no-consumer", "warning", route, "metadata.name", message, "Add a Consumer.");
-    } else if (consumersOf(route, consumers).length === 0) {
+    } else if (!(consumersIn.get(namespace) ?? []).some((consumer) => consumersOf(route, [consumer]).length > 0)) {
       const hint = "Name the route in a consumer's spec.routes, or remove it.";
       tell("policy/unreachable-route", "warning", route, "spec.match.consumers", "No consumer may use this route.", hint);
     }
   }
   for (const consumer of consumers) {
-    if (routes.some((route) => consumersOf(route, [consumer]).length > 0)) continue;
+    if ((routesIn.get(namespaceOf(consumer)) ?? []).some((route) => consumersOf(route, [consumer]).length > 0)) continue;
     const message = `There is no route in namespace ${namespaceOf(consumer)} that this consumer may use.`;
     tell("policy/idle-consumer", "warning", consumer, "spec.routes", message, "Add a ModelRoute, or name one in spec.routes.");
   }

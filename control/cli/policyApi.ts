@@ -84,11 +84,12 @@ async function open(
   const waiting = new Set<Socket>();
 
   async function load(): Promise<ControlListener> {
-    const { embeddedServices } = await import("../serve/embeddedServices.ts");
+    const [{ embeddedServices }, { check }] = await Promise.all([import("../serve/embeddedServices.ts"), import("./check.ts")]);
     const listener = embeddedServices({
       ...parts,
       ...options,
       clock: world.clock,
+      review: (policy) => check(policy, { exposed: false }),
       token,
       whence: "commands of the same user on this machine find it by themselves, and others in the file that the start has named",
       stopping: stopping.signal,

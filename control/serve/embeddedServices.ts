@@ -17,6 +17,7 @@ import { authenticate, callerKey } from "./caller.ts";
 import { controlFault } from "./fault.ts";
 import { type ControlListener, createControlListener, messageBytesMax, peerKey } from "./listener.ts";
 import { endRequests, type LogLevel, openLog, watchRequests } from "./log.ts";
+import type { ChangeParts } from "./policyChanges.ts";
 import { createPolicyService } from "./policyService.ts";
 import { openLocalToken } from "./tokens.ts";
 
@@ -32,6 +33,8 @@ export interface EmbeddedParts {
   readonly token: string;
   /** Where programs read it from, as a clause. */
   readonly whence: string;
+  /** What is allowed and probably not meant in a policy. */
+  readonly review: ChangeParts["review"];
   /** Web origins whose pages may call. */
   readonly corsOrigins: readonly string[];
   /** Where log lines go, and from when on. */
@@ -50,6 +53,7 @@ export function embeddedServices(parts: EmbeddedParts): ControlListener {
     rules: makeRules(),
     clock,
     hooks: mesh,
+    review: parts.review,
     stopping,
     recorded: (record) => log.info({ ...record }, "Policy was changed."),
   });

@@ -8,11 +8,12 @@ import {
   type ApplyResourcesRequest,
   ApplyResourcesResponseSchema,
   ChangeKind,
+  type PlannedChange,
   type Precondition,
   type RolloutMode,
 } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
 import type { Resource as ResourceMessage } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
-import { defaultNamespace, groupResources, kindNames } from "../../proto/resources/kinds.ts";
+import { defaultNamespace, groupResources, kindNames, listResources } from "../../proto/resources/kinds.ts";
 import { compareText } from "../../proto/resources/problem.ts";
 import {
   fullNameOf,
@@ -20,13 +21,13 @@ import {
   kindOf,
   type Problem,
   type ReadFile,
+  type ReadResources,
   type Resource,
   type Rules,
   readMessage,
   readYaml,
 } from "../../proto/resources.ts";
 import type { Clock } from "../clock.ts";
-import { emptyGrantProblem, scopePolicy } from "../scope.ts";
 import { keyOf, keyText } from "../store/change.ts";
 import type { PolicyStore, ResourceKey, StoreChange, StoredPolicy, StoredResource, WriteOutcome } from "../store/store.ts";
 import { controlFault } from "./fault.ts";
@@ -71,12 +72,19 @@ export interface ChangeParts {
   readonly rules: Rules;
   readonly clock: Pick<Clock, "wallMs">;
   readonly hooks: PolicyHooks;
+  /** What is allowed and probably not meant: the one that `outrigger check` asks. Places come from `locate`. */
+  readonly review: (policy: ReadResources) => readonly Problem[];
   /** Hears of each change that was made. */
   readonly recorded: (record: PolicyRecord) => void;
 }
 
 /** Resources at most in one control: planning and checking all of them takes some seconds, and each sidecar gets only its own. */
 const resourcesMax = 20_000;
+/**
+ * Resources up to which what is probably not meant is looked for: it is asked of pairs of routes and consumers, which beyond this takes
+ * longer than sidecars should wait for their heartbeats.
+ */
+const reviewedMax = 4_000;
 /** Attempts to write while other controls write to the same store. */
 const attemptsMax = 5;
 /** Messages that are held against their rules in one go: some ten milliseconds. */
@@ -210,14 +218,13 @@ export class Changer {
       throw controlFault("REQUEST_TOO_LARGE", message, { facts: { limit: String(resourcesMax) } });
     }
     const resources = [...after.values()].map(({ resource }) => resource);
-    const problems = [...warnings, ...stillNeeded(joinFiles(read, [...resources]).problems, read)];
+    const joined = joinFiles(read, [...resources]);
+    const problems = [...warnings, ...stillNeeded(joined.problems, read)];
     if (hasError(problems)) return refused(problems);
     const changes = planOf(before, after, mentioned.map(keyText), { unchanged: !quiet });
     const changed = changes.filter(({ change }) => change !== ChangeKind.UNCHANGED);
     if (changed.length === 0) return { revision: base.revision, applied: false, changes, problems, rollout: "" };
-    // Only where something changes: what others left as it is, is not this caller's to hear each time.
-    const touched = new Set(changed.flatMap(({ name }) => (name === undefined ? [] : name.namespace || defaultNamespace)));
-    problems.push(...scopePolicy(groupResources(resources)).emptyGrants(touched).map(emptyGrantProblem));
+    problems.push(...this.#findings(base, joined, changed));
     // What stands in files and is broken would be mixed with what is written now, and nobody could say what holds.
     if (hasError(base.problems)) return refused([...problems, ...base.problems]);
 
@@ -241,6 +248,26 @@ export class Changer {
     recorded({ action: wish.action, author, reason, revision: outcome.revision, created, updated, deleted });
     return { revision: outcome.revision, applied: true, changes, problems, rollout };
   }
+
+  /**
+   * What is probably not meant about what changes, and what this change makes of the rest: what others left as it is, is not this caller's
+   * to hear each time. All of it are warnings: sidecars decide for themselves, and may be of a later build.
+   */
+  #findings(base: StoredPolicy, after: ReadResources, changed: readonly PlannedChange[]): Problem[] {
+    const { review } = this.#parts;
+    const before = groupResources(base.resources.map(({ resource }) => resource));
+    if (Math.max(base.resources.length, listResources(after.resources).length) > reviewedMax) return [];
+    const about = new Set(changed.map(({ name }) => `${name?.kind} ${name?.namespace || defaultNamespace}/${name?.name}`));
+    const known = new Set(review({ resources: before, problems: [], locate: () => undefined }).map(sayingOf));
+    return review({ ...after, problems: [] })
+      .filter((one) => about.has(`${one.kind} ${one.name}`) || !known.has(sayingOf(one)))
+      .map((one) => ({ ...one, severity: "warning" as const }));
+  }
+}
+
+/** What a problem says, for telling whether it was said already. */
+function sayingOf({ id, kind, name, field, message }: Problem): string {
+  return [id, kind, name, field, message].join("\n");
 }
 
 /** What a set of resources changes: what it holds, and what its owner has and it leaves out. */

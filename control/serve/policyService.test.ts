@@ -11,9 +11,10 @@ import {
   RolloutMode,
 } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
 import { ResourceSchema } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
-import { makeRules, type Problem } from "../../proto/resources.ts";
+import { makeRules, type Problem, readResources } from "../../proto/resources.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
 import { consumerOf, routeOf } from "../../test/kit/policy.ts";
+import { check } from "../cli/check.ts";
 import { openMemory } from "../store/memory.ts";
 import type { PolicyStore } from "../store/store.ts";
 import type { PolicyRecord, Proposal } from "./policyChanges.ts";
@@ -49,6 +50,7 @@ function serve(on: PolicyStore): void {
         return `rollout-${revision}`;
       },
     },
+    review: (policy) => check(policy, { exposed: false }),
     recorded: (record) => records.push(record),
     stopping: stopping.signal,
   });
@@ -245,14 +247,18 @@ describe("apply", () => {
   });
 
   // A route was granted, applied and current everywhere, and every call was refused: nobody had said that no consumer may use it.
-  test("a grant that gives nothing is told of while its namespace is changed, and only then", async () => {
+  test("a grant that gives nothing is told of when it is written or becomes so, and only then", async () => {
     const grant = `${head("SidecarGrant", "chat")}  sidecars: [{account: chat}]\n  routes: [fast]\n`;
     const granted = await client.applyResources({ texts: [text("a.yaml", provider("near"), route("fast", "near"), grant)] });
     expect(granted.applied).toBe(true);
-    expect(problems(granted)).toEqual([":0:0 SidecarGrant default/chat spec.routes policy/empty-grant"]);
+    const empty = (answer: Parameters<typeof problems>[0]) => problems(answer).filter((one) => one.endsWith("policy/empty-grant"));
+    expect(empty(granted)).toEqual([expect.stringMatching(/^a\.yaml:\d+:\d+ SidecarGrant default\/chat spec\.routes policy/)]);
     const elsewhere = provider("far").replace("{name: far}", "{name: far, namespace: shop}");
-    expect(problems(await client.applyResources({ texts: [text("b.yaml", elsewhere)] }))).toEqual([]);
+    expect(empty(await client.applyResources({ texts: [text("b.yaml", elsewhere)] }))).toEqual([]);
     expect(problems(await client.applyResources({ texts: [text("c.yaml", consumer())] }))).toEqual([]);
+    expect(empty(await client.deleteResource({ name: { kind: "Consumer", name: "anyone" } }))).toEqual([
+      ":0:0 SidecarGrant default/chat spec.routes policy/empty-grant",
+    ]);
   });
 
   test("a set without an owner leaves owners as they are, and another owner takes over with a word", async () => {
@@ -261,7 +267,7 @@ describe("apply", () => {
     expect((await store.read()).resources[0]?.owner).toBe("one");
     const taken = await client.applyResources({ texts: [text("a.yaml", provider("a", "http://127.0.0.1:7/v1"))], owner: "two" });
     expect(said(taken.plan?.changes)).toEqual(['UPDATE Provider default/a; owner: "one" -> "two"']);
-    expect(taken.problems.map(({ id }) => id)).toEqual(["policy/other-owner"]);
+    expect(taken.problems.map(({ id }) => id)).toEqual(["policy/other-owner", "policy/unused-provider"]);
     expect(taken.applied).toBe(true);
   });
 
@@ -428,6 +434,24 @@ describe("get, list and delete", () => {
     ]);
   });
 
+  test("what is probably not meant is told as `outrigger check` tells it, once, where it stands, and not for what others left", async () => {
+    const lonely = [consumer("anyone"), provider("near"), provider("idle"), route("fast", "near")].join("---\n");
+    const [checked, planned, applied] = [
+      check(readResources([{ path: "a.yaml", text: lonely }], rules), { exposed: false }),
+      await client.applyResources({ texts: [text("a.yaml", lonely)], validateOnly: true }),
+      await client.applyResources({ texts: [text("a.yaml", lonely)] }),
+    ];
+    const told = checked.map((one) => `${one.file}:${one.line}:${one.column} ${one.kind} ${one.name} ${one.field} ${one.id}`);
+    expect(told).toEqual([expect.stringMatching(/^a\.yaml:\d+:\d+ Provider default\/idle metadata\.name policy\/unused-provider$/)]);
+    expect([problems(planned), problems(applied)]).toEqual([told, told]);
+    expect(applied.applied).toBe(true);
+    // What was there before is not this caller's, what the change makes of it is.
+    expect(problems(await client.applyResources({ texts: [text("b.yaml", route("more", "near"))] }))).toEqual([]);
+    const gone = await client.deleteResource({ name: { kind: "Consumer", name: "anyone" } });
+    expect(gone.applied).toBe(true);
+    expect(gone.problems.map(({ id, name }) => `${id} ${name}`)).toEqual(["policy/no-consumer default/fast"]);
+  });
+
   test("a resource goes unless another one needs it", async () => {
     await client.applyResources({ texts: [base()] });
     await nothingChanged(async () => {
@@ -437,7 +461,7 @@ describe("get, list and delete", () => {
       expect(needed.problems[0]?.hint).toMatch(/If it is to go/);
       expect(await client.deleteResource({ name: { kind: "ModelRoute", name: "fast" }, validateOnly: true })).toMatchObject({
         applied: false,
-        problems: [],
+        problems: [{ id: "policy/idle-consumer" }, { id: "policy/unused-provider" }],
       });
       expect(await fault(client.deleteResource({ name: { kind: "ModelRoute", name: "fast" }, etag: "old" }))).toMatchObject({
         code: Code.Aborted,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { isLoopback, startControl, tokensPath } from "../../main.ts";
 import { readTokens } from "../../serve/tokens.ts";
 import { type ControlSettings, controlSettings, type GivenControlSettings, storeSetting } from "../../settings.ts";
+import { check } from "../check.ts";
 import { listening } from "../sidecar.ts";
 import type { Terminal } from "../terminal.ts";
 import { ExitCode, Failure, podFolder, type World } from "../world.ts";
@@ -37,6 +38,7 @@ export async function control(world: World, terminal: Terminal, options: RunCont
       {
         version: world.version,
         clock: world.clock,
+        review: (policy) => check(policy, { exposed: false }),
         randomBytes: (count) => world.randomBytes(count),
         log: { write: (line) => void world.stderr.write(line) },
       },
