@@ -31,6 +31,16 @@ export type Held = ReadonlyMap<string, SnapshotEntry>;
 /** What it does with a root that it could enforce: nothing, enforce it, or refuse it for a reason. */
 export type Taste = (root: string) => "accept" | "ignore" | { readonly refuse: string };
 
+/** Whether control's key, 32 bytes of Ed25519, has signed a root's statement. */
+export type VerifyRoot = (publicKey: Uint8Array, target: SignedRoot) => boolean;
+
+/** Looks at the signature. */
+export const verifyRoot: VerifyRoot = (publicKey, { statement, signature }) => {
+  // RFC 8410: the SubjectPublicKeyInfo of an Ed25519 key is a fixed head and the key.
+  const der = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), publicKey]);
+  return verify(null, rootSigningBytes(statement), createPublicKey({ key: der, format: "der", type: "spki" }), signature);
+};
+
 interface Offer {
   readonly kind: "delta" | "manifest" | "trial";
   readonly baseRoot: string;
@@ -63,10 +73,12 @@ export class LightSidecar {
   goaway: { spreadMs: number; reason: string } | undefined;
   /** Roots that it has heard of and not answered. Never more than one. */
   unanswered = 0;
+  readonly #verify: VerifyRoot;
   #offer: Offer | undefined;
   #said: SubscribeRequest[] = [];
 
-  constructor(instance: string, account = "chat", namespace = "default") {
+  constructor(instance: string, account = "chat", namespace = "default", verify: VerifyRoot = verifyRoot) {
+    this.#verify = verify;
     this.instance = instance;
     this.account = account;
     this.namespace = namespace;
@@ -167,11 +179,7 @@ export class LightSidecar {
   #check(target: SignedRoot): RootStatement {
     const key = this.hello?.signingKeys.find(({ id }) => id === target.keyId);
     if (key === undefined) throw new Error("an unknown key has signed");
-    // RFC 8410: the SubjectPublicKeyInfo of an Ed25519 key is a fixed head and the key.
-    const der = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), key.publicKey]);
-    const publicKey = createPublicKey({ key: der, format: "der", type: "spki" });
-    if (!verify(null, rootSigningBytes(target.statement), publicKey, target.signature))
-      throw new Error("the signature is not that of the root");
+    if (!this.#verify(key.publicKey, target)) throw new Error("the signature is not that of the root");
     const statement = fromBinary(RootStatementSchema, target.statement);
     if (statement.scope !== this.hello?.scope) throw new Error(`the root is for ${statement.scope}`);
     if (statement.notAfter === undefined || timestampMs(statement.notAfter) === 0) throw new Error("the statement does not end");

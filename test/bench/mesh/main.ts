@@ -1,15 +1,19 @@
 /**
  * How fast policy reaches a fleet, and what a sidecar costs control.
  *
- * `npm run bench:mesh -- [sidecars]` starts one control as a process and so many sidecars (2,000 unless given) in others, each with an
- * HTTP/2 connection of its own. Fifty sidecars share an account. Measured are: from a change that concerns everybody, or fifty, to the
- * acknowledgements; the same with one sidecar in a hundred that reads nothing; all of them coming back after control was killed; memory
- * for each stream, and control's CPU while nothing happens. Times begin when the change is sent to control and so hold its checks too.
+ * `npm run bench:mesh -- [sidecars] [--real | --light]` starts one control as a process and so many sidecars (2,000 unless given) in others,
+ * each with an HTTP/2 connection of its own. Up to 2,000 are real ones unless said otherwise: the product's own client with all that it does
+ * before it acknowledges (`sidecars/real.ts`); more of them take the machine from control, so beyond that they are light ones, which check
+ * signatures and roots and compile nothing. Fifty sidecars share an account. Measured are: from a change that concerns everybody, or fifty,
+ * to the acknowledgements; the same with one light sidecar in a hundred that reads nothing; all of them coming back after control was
+ * killed; memory for each stream, and control's CPU while nothing happens. Times begin when the change is sent to control and so hold its
+ * checks too. While the fleet is built control lets in more cold starts a second than it does by itself; from its restart on nothing is set.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { PolicyService, RolloutMode } from "../../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
@@ -21,6 +25,9 @@ export type SidecarsAsked =
       readonly is: "connect";
       readonly port: number;
       readonly perSecond: number;
+      /** Whether they are real ones, and where these keep what they have. */
+      readonly real: boolean;
+      readonly folder: string;
       readonly sidecars: readonly { readonly instance: string; readonly account: string; readonly token: string }[];
     }
   | { readonly is: "stick"; readonly oneIn: number }
@@ -31,31 +38,40 @@ export interface SidecarsTold {
   acks: number[];
   resumes: number[];
   lost: number;
+  /** What their process has in memory. */
+  rssBytes: number;
 }
 
 /** Sidecars of one account. */
 const perAccount = 50;
 /** Sidecars in one process; ten thousand connections in one would be limited by their reader. */
 const perProcess = 2_500;
+/** Real ones in one process: each of both cores has one beside control. */
+const realPerProcess = 1_000;
+/** How many are real ones unless said otherwise: more take the cores from control, and it is those that are measured then. */
+const realMax = 2_000;
 /** How often each change is measured. */
 const rounds = 5;
-/** Cold starts a second: below what control lets in, so that nobody is turned away while the fleet is built. */
-const coldPerSecond = 45;
+/** Cold starts a second while the fleet is built: what two cores do beside the other end. Control is set to let in some more. */
+const coldPerSecond = { light: 400, real: 100 } as const;
 
 async function main(): Promise<void> {
-  const count = Number(process.argv[2] ?? 2_000);
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { real: { type: "boolean" }, light: { type: "boolean" } } });
+  const count = Number(positionals[0] ?? 2_000);
+  const real = values.real === true || (values.light !== true && count <= realMax);
   const folder = mkdtempSync(join(process.env.OUTRIGGER_BENCH_FOLDER ?? "/dev/shm", "outrigger-bench-mesh-"));
   const children: ChildProcess[] = [];
   try {
-    await measure(count, folder, children);
+    await measure(count, real, folder, children);
   } finally {
     for (const child of children) child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function measure(count: number, folder: string, children: ChildProcess[]): Promise<void> {
-  let control = await startControl(folder, 0, children);
+async function measure(count: number, real: boolean, folder: string, children: ChildProcess[]): Promise<void> {
+  const perSecond = real ? coldPerSecond.real : coldPerSecond.light;
+  let control = await startControl(folder, 0, children, [String(perSecond * 2)]);
   const { port } = control;
   let asked = askAs(control);
   const accounts = Array.from({ length: Math.ceil(count / perAccount) }, (_, at) => `team-${at}`);
@@ -67,8 +83,9 @@ async function measure(count: number, folder: string, children: ChildProcess[]):
     const { token } = await asked.sidecars.createJoinToken({ namespace: "default", account, uses: perAccount });
     tokens.set(account, token);
   }
+  const inProcess = real ? realPerProcess : perProcess;
   const groups: ChildProcess[] = [];
-  for (let from = 0; from < count; from += perProcess) {
+  for (let from = 0; from < count; from += inProcess) {
     const group = fork(join(import.meta.dirname, "sidecars/main.ts"));
     children.push(group);
     groups.push(group);
@@ -76,18 +93,25 @@ async function measure(count: number, folder: string, children: ChildProcess[]):
   const beganMs = now();
   await Promise.all(
     groups.map((group, at) => {
-      const mine = Array.from({ length: Math.min(perProcess, count - at * perProcess) }, (_, index) => at * perProcess + index);
+      const mine = Array.from({ length: Math.min(inProcess, count - at * inProcess) }, (_, index) => at * inProcess + index);
       const sidecars = mine.map((number) => {
         const account = accounts[Math.floor(number / perAccount)] ?? "";
         return { instance: `sidecar-${number}`, account, token: tokens.get(account) ?? "" };
       });
-      return ask(group, { is: "connect", port, perSecond: coldPerSecond / groups.length, sidecars });
+      return ask(group, { is: "connect", port, perSecond: perSecond / groups.length, real, folder, sidecars });
     }),
   );
   await collect(groups, count, "acks", 600_000);
   const most = await control.usage();
   const full = await control.usage(true);
-  say(`${count} sidecars of ${accounts.length} accounts were connected after ${seconds(now() - beganMs)}, at ${coldPerSecond} a second`);
+  const sidecarBytes = (await Promise.all(groups.map((group) => ask(group, { is: "tell" })))).reduce(
+    (sum, { rssBytes }) => sum + rssBytes,
+    0,
+  );
+  say(
+    `${count} ${real ? "real" : "light"} sidecars of ${accounts.length} accounts were connected after ${seconds(now() - beganMs)}, at ${perSecond} a second ` +
+      `(control was set to let in ${perSecond * 2}); they have ${megabytes(sidecarBytes)} in ${groups.length} processes`,
+  );
   say(
     `memory: ${megabytes(full.rssBytes)} resident after a collection (${megabytes(most.rssBytes)} before), ${megabytes(empty.rssBytes)} without sidecars: ` +
       `${kilobytes((full.rssBytes - empty.rssBytes) / count)} for each, of which ${kilobytes((full.heapBytes - empty.heapBytes) / count)} in the heap`,
@@ -148,11 +172,16 @@ async function measure(count: number, folder: string, children: ChildProcess[]):
   await sleep(2_000);
   await change("the same after that", count, count, true);
 
-  await Promise.all(groups.map((group) => ask(group, { is: "stick", oneIn: 100 })));
-  const well = count - groups.reduce((sum, _, at) => sum + Math.ceil(Math.min(perProcess, count - at * perProcess) / 100), 0);
-  await change("a change for all, one in a hundred reads nothing", count, well, true);
+  // A real one stops reading only with its whole process.
+  if (!real) await changeBesideStuck();
   const used = await control.usage(true);
   say(`memory at the end: ${megabytes(used.rssBytes)} resident`);
+
+  async function changeBesideStuck(): Promise<void> {
+    await Promise.all(groups.map((group) => ask(group, { is: "stick", oneIn: 100 })));
+    const well = count - groups.reduce((sum, _, at) => sum + Math.ceil(Math.min(inProcess, count - at * inProcess) / 100), 0);
+    await change("a change for all, one in a hundred reads nothing", count, well, true);
+  }
 }
 
 interface Running {
@@ -162,8 +191,8 @@ interface Running {
   kill(): void;
 }
 
-async function startControl(folder: string, port: number, children: ChildProcess[]): Promise<Running> {
-  const child = fork(join(import.meta.dirname, "control/main.ts"), [folder, String(port)], { execArgv: ["--expose-gc"] });
+async function startControl(folder: string, port: number, children: ChildProcess[], more: readonly string[] = []): Promise<Running> {
+  const child = fork(join(import.meta.dirname, "control/main.ts"), [folder, String(port), ...more], { execArgv: ["--expose-gc"] });
   children.push(child);
   const told = await nextMessage<{ port: number; token: string }>(child);
   return {
