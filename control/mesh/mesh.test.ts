@@ -275,6 +275,30 @@ describe("limits", () => {
     await world.connect(sidecars[7] ?? known);
   });
 
+  // What broke: after a restart the first of each scope counted as one that has nothing, and its whole scope waited for it.
+  test("after a restart whoever has what it should resumes, the first of a scope too", async () => {
+    const [store, signer] = [openMemory(), makeSigner()];
+    world = await MeshWorld.open({ store, signer });
+    await world.apply(policyFor({ chat: 1, batch: 1, search: 1 }));
+    const sidecars = ["chat", "batch", "search"].map((account) => new LightSidecar(account, account));
+    for (const sidecar of sidecars) await world.connect(sidecar);
+    await world.settle();
+    await world.mesh.close();
+    world = await MeshWorld.open({ store, signer, admission: { resumes: 3, coldStarts: 1 } });
+    const got = sidecars.map((sidecar) => sidecar.got.length);
+    for (const sidecar of sidecars) await world.connect(sidecar);
+    await world.settle();
+    // None was sent its policy again: only that it still holds.
+    expect(sidecars.map((sidecar, at) => sidecar.got.slice(got[at]))).toEqual(sidecars.map(() => ["hello", "delta"]));
+    expect(sidecars.every(({ held }) => held.size > 0)).toBe(true);
+    // Somebody whose root nobody knows is no such sidecar.
+    const stranger = new LightSidecar("stranger", "chat");
+    await world.connect(stranger, { appliedRoot: "0".repeat(64) });
+    await expect(world.connect(new LightSidecar("other", "chat"), { appliedRoot: "1".repeat(64) })).rejects.toMatchObject({
+      code: Code.ResourceExhausted,
+    });
+  });
+
   test("a policy that no sidecar could hold is refused before it is written", async () => {
     world = await MeshWorld.open();
     const { consumers } = read(policyFor({ chat: 1 }));

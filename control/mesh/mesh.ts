@@ -5,7 +5,6 @@
  * (`stream.ts`), and how far a new revision goes is that of the roll-outs (`rollouts.ts`). Nothing here waits for a sidecar: all that
  * happens is that targets change, messages come in, and time passes.
  */
-import type { ConnectError } from "@connectrpc/connect";
 import { capabilityLevel } from "../../proto/capability.ts";
 import type { Opening } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { RolloutMode as RolloutWish } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
@@ -22,6 +21,7 @@ import { type Asker, type Distribution, type DistributionParts, distribute, type
 import { countFleet, keyOf, openFleet, type SidecarRecord } from "./fleet.ts";
 import { readFleet, rememberFleet } from "./fleetMemory.ts";
 import type { MeshMetrics } from "./metrics.ts";
+import { checkClaims, checkOpening } from "./opening.ts";
 import { readProgress, rememberProgress } from "./progress.ts";
 import { add, noCalls, type RolloutRules, rolloutDefaults } from "./rollout.ts";
 import { type Concerned, type RolloutFacts, type RolloutMode, Rollouts } from "./rollouts.ts";
@@ -43,8 +43,6 @@ const streamsMax = 20_000;
 const wishMs = 50;
 /** Between looks for sidecars and snapshots that can be forgotten. */
 const tidyMs = 60_000;
-/** The longest text that a sidecar may say about itself. */
-const nameLengthMax = 253;
 
 /** What a mesh is made with. */
 export interface MeshParts {
@@ -386,6 +384,15 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
     return session;
   }
 
+  /** Whether a root is one that control can tell the difference to. */
+  function isKnown(root: string, { capabilityLevel }: Opening, { namespace, account, whole }: Proven): boolean {
+    if (root === "") return false;
+    if (book.find(root) !== undefined) return true;
+    // After a restart nothing is known of a scope before somebody asks, and its sidecars have just that: found out once for each scope.
+    stable.partFor({ namespace, account, capabilityLevel, whole });
+    return book.find(root) !== undefined;
+  }
+
   // Whoever runs this control follows the store too, and logs why it cannot be.
   const unwatch = store.watch(first.revision, heard, () => undefined);
   repeat();
@@ -412,7 +419,7 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       const proven = await parts.identify(opening, opening.credential, peer);
       checkClaims(opening, proven);
       const known = opening.appliedRoot !== "" ? opening.appliedRoot : opening.diskRoot;
-      const isResume = known !== "" && book.find(known) !== undefined;
+      const isResume = isKnown(known, opening, proven);
       const waitMs = (isResume ? resumes : coldStarts).take(steadyMs());
       if (waitMs > 0) {
         metrics.turnedAway(isResume);
@@ -497,38 +504,6 @@ export async function openMesh(parts: MeshParts): Promise<Mesh> {
       return progress.written().then(memory.close);
     },
   };
-}
-
-function checkOpening(opening: Opening): void {
-  const wrong = (what: string): ConnectError => controlFault("REQUEST_INVALID", `The opening is not in order: ${what}.`);
-  for (const [field, text] of Object.entries({ instance: opening.instance, account: opening.account, namespace: opening.namespace })) {
-    if (text.length > nameLengthMax) throw wrong(`${field} has more than ${nameLengthMax} characters`);
-  }
-  if (opening.instance === "" || /[\s/]/.test(opening.instance)) throw wrong("instance is empty or has blanks or slashes");
-  if (opening.build.length > nameLengthMax) throw wrong(`build has more than ${nameLengthMax} characters`);
-  if (opening.capabilityLevel < 1) throw wrong("capability_level must be 1 or more");
-  for (const root of [opening.appliedRoot, opening.diskRoot]) {
-    if (root !== "" && !/^[0-9a-f]{64}$/.test(root)) throw wrong("a root has 64 hexadecimal digits");
-  }
-  if (opening.sealKey.length !== 0 && opening.sealKey.length !== 32) throw wrong("seal_key has 32 bytes");
-}
-
-/** What a sidecar says of itself must be what it has proven. What it leaves out is taken from the proof. */
-function checkClaims(opening: Opening, proven: Proven): void {
-  const differs = (claim: string, proof: string | undefined): boolean => claim !== "" && proof !== undefined && claim !== proof;
-  if (differs(opening.namespace, proven.namespace) || differs(opening.account, proven.account)) {
-    throw controlFault(
-      "IDENTITY_MISMATCH",
-      `The sidecar says that it is ${opening.namespace}/${opening.account} and has proven to be ${proven.namespace}/${proven.account}. ` +
-        "Start it with the account that its credential is for, or give it a credential for this one.",
-    );
-  }
-  if (differs(opening.instance, proven.instance)) {
-    throw controlFault(
-      "IDENTITY_MISMATCH",
-      "The sidecar's instance is not the one that its credential is bound to. In Kubernetes the instance is the pod's UID.",
-    );
-  }
 }
 
 function groupStored(policy: StoredPolicy): Resources {

@@ -56,6 +56,23 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
+test("many connections at one moment are all taken, more than become sessions in one turn", async () => {
+  const port = await listener.listen("127.0.0.1", 0);
+  const pings = Array.from(
+    { length: 150 },
+    () =>
+      new Promise<void>((done, failed) => {
+        const session = connectHttp2(`http://127.0.0.1:${port}`);
+        session.on("error", failed);
+        session.ping(() => {
+          session.destroy();
+          done();
+        });
+      }),
+  );
+  await Promise.all(pings);
+});
+
 test("one port takes HTTP/1.1 and HTTP/2, and says where callers are", async () => {
   const port = await listener.listen("127.0.0.1", 0);
   const baseUrl = `http://127.0.0.1:${port}`;

@@ -93,6 +93,11 @@ const connectionsMax = 20_000;
  * that it is connected until its watchdog says otherwise. Linux takes no more than `net.core.somaxconn`, 4096 by default.
  */
 const waitingMax = 4_096;
+/**
+ * Connections that become sessions of HTTP/2 in one turn of the loop: some 20 ms. In between others are taken from the kernel, whose line
+ * would be full after a restart: it takes thousands of sessions more than a second to begin.
+ */
+const sessionsPerTurn = 64;
 /** Calls at one time on one connection: what one sidecar or one console has open. */
 const streamsMax = 1_000;
 /** From a connection to its first byte. */
@@ -197,13 +202,16 @@ export function createControlListener(options: ListenerOptions): ControlListener
     const plain1 = createHttp1Server({ headersTimeout: headMs, requestTimeout: bodyMs, keepAliveTimeout: 75_000 }, take);
     http1.add(plain1);
     const plain2 = track(createHttp2Server({ settings }, take));
+    const begin = inTurns(sessionsPerTurn, (socket: Socket) => {
+      if (!socket.destroyed) plain2.emit("connection", socket);
+    });
     // The HTTP/1.1 server listens, because Node keeps time limits only for what comes to a listening server.
     const [serve] = plain1.listeners("connection");
     if (serve === undefined) throw new Error("an HTTP server always listens for connections");
     plain1.removeAllListeners("connection");
     plain1.on("connection", (socket: Socket) => {
       sniff(socket, options.clock, (isHttp2) => {
-        if (isHttp2) plain2.emit("connection", socket);
+        if (isHttp2) begin(socket);
         else serve.call(plain1, socket);
       });
     });
@@ -260,6 +268,28 @@ export function createControlListener(options: ListenerOptions): ControlListener
       await Promise.all([...closed, ...gone]);
       cancel();
     },
+  };
+}
+
+/** Makes what does something with each of those that it is given, in their order, so many in a turn of the loop. */
+function inTurns<One>(perTurn: number, act: (one: One) => void): (one: One) => void {
+  let waiting: One[] = [];
+  let at = 0;
+  const turn = (): void => {
+    for (let done = 0; done < perTurn && at < waiting.length; done++) {
+      const one = waiting[at++];
+      if (one !== undefined) act(one);
+    }
+    if (at < waiting.length) {
+      setImmediate(turn);
+      return;
+    }
+    waiting = [];
+    at = 0;
+  };
+  return (one) => {
+    waiting.push(one);
+    if (waiting.length === 1) setImmediate(turn);
   };
 }
 
