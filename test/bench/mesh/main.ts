@@ -37,6 +37,8 @@ export type SidecarsAsked =
 export interface SidecarsTold {
   acks: number[];
   resumes: number[];
+  /** Attempts to open a stream. */
+  dialled: number;
   lost: number;
   /** What their process has in memory. */
   rssBytes: number;
@@ -136,7 +138,7 @@ async function measure(count: number, real: boolean, folder: string, children: C
       const sentMs = now();
       await apply(asked, isGlobal ? policyFor(accounts, version, version) : policyFor(accounts, version, globalVersion));
       if (isGlobal) globalVersion = version;
-      const acks = (await collect(groups, expected, "acks", 60_000)).map((atMs) => atMs - sentMs).toSorted((a, b) => a - b);
+      const acks = (await collect(groups, expected, "acks", 60_000)).times.map((atMs) => atMs - sentMs).toSorted((a, b) => a - b);
       const after = await control.usage();
       firsts.push(quantile(acks, 0));
       medians.push(quantile(acks, 0.5));
@@ -163,11 +165,13 @@ async function measure(count: number, real: boolean, folder: string, children: C
   control = await startControl(folder, port, children);
   asked = askAs(control);
   const listensMs = now();
-  const resumes = (await collect(groups, count, "resumes", 120_000)).map((atMs) => atMs - listensMs).toSorted((a, b) => a - b);
+  const { times, dialled } = await collect(groups, count, "resumes", 120_000);
+  const resumes = times.map((atMs) => atMs - listensMs).toSorted((a, b) => a - b);
   const back = await control.usage();
   say(
     `control killed, back after ${seconds(listensMs - killedMs)}: of ${resumes.length} sidecars half had resumed ${seconds(quantile(resumes, 0.5))} after it ` +
-      `listened, 99 % after ${seconds(quantile(resumes, 0.99))}, the last after ${seconds(quantile(resumes, 1))}; control's CPU ${seconds(back.cpuMs)}`,
+      `listened, 99 % after ${seconds(quantile(resumes, 0.99))}, the last after ${seconds(quantile(resumes, 1))}; ` +
+      `${(dialled / count).toFixed(1)} attempts each since it was killed; control's CPU ${seconds(back.cpuMs)}`,
   );
   await sleep(2_000);
   await change("the same after that", count, count, true);
@@ -221,14 +225,24 @@ async function ask(group: ChildProcess, asked: SidecarsAsked): Promise<SidecarsT
   return nextMessage<SidecarsTold>(group);
 }
 
+/** What sidecars told: when something happened to each, and how often they have dialled meanwhile. */
+interface Collected {
+  readonly times: readonly number[];
+  readonly dialled: number;
+}
+
 /** Gathers what sidecars tell until there is enough of it. Throws if that takes too long. */
-async function collect(groups: readonly ChildProcess[], enough: number, what: "acks" | "resumes", withinMs: number): Promise<number[]> {
+async function collect(groups: readonly ChildProcess[], enough: number, what: "acks" | "resumes", withinMs: number): Promise<Collected> {
   const untilMs = now() + withinMs;
-  const gathered: number[] = [];
+  const times: number[] = [];
+  let dialled = 0;
   for (;;) {
-    for (const told of await Promise.all(groups.map((group) => ask(group, { is: "tell" })))) gathered.push(...told[what]);
-    if (gathered.length >= enough) return gathered;
-    if (now() > untilMs) throw new Error(`${gathered.length} of ${enough} ${what} came within ${withinMs / 1000} s`);
+    for (const told of await Promise.all(groups.map((group) => ask(group, { is: "tell" })))) {
+      times.push(...told[what]);
+      dialled += told.dialled;
+    }
+    if (times.length >= enough) return { times, dialled };
+    if (now() > untilMs) throw new Error(`${times.length} of ${enough} ${what} came within ${withinMs / 1000} s`);
     await sleep(50);
   }
 }

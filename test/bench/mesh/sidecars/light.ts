@@ -2,8 +2,11 @@
  * A light sidecar and its connection: an HTTP/2 connection of its own to a real control, on which it speaks gRPC. It checks signatures and
  * roots as every light sidecar does, each distinct signature once in a process, and waits between attempts as real ones do.
  */
-import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { findTrailerError } from "@connectrpc/connect/protocol-grpc";
+import { RetryInfoSchema } from "../../../../proto/gen/google/rpc/error_details_pb.ts";
 import { SubscribeRequestSchema, SubscribeResponseSchema } from "../../../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { waitMs } from "../../../../sidecar/mesh/backoff.ts";
 import { LightSidecar, type VerifyRoot, verifyRoot } from "../../../kit/lightSidecar.ts";
@@ -52,12 +55,20 @@ class Connected implements BenchSidecar {
 
   start(): void {
     let isOver = false;
+    let retryAfterMs: number | undefined;
     const over = (): void => {
       if (isOver) return;
       isOver = true;
       session.destroy();
-      if (this.#session === session) this.#lost();
+      if (this.#session === session) this.#lost(retryAfterMs);
     };
+    const told = (headers: IncomingHttpHeaders): void => {
+      if (headers["grpc-status"] === undefined) return;
+      // Control has ended the stream.
+      retryAfterMs = retryAfter(headers);
+      over();
+    };
+    this.#tell({ is: "dialled" });
     const session = connect(`http://127.0.0.1:${this.#port}`);
     this.#session = session;
     session.on("error", over);
@@ -72,6 +83,8 @@ class Connected implements BenchSidecar {
     this.#rest = Buffer.alloc(0);
     stream.on("error", over);
     stream.on("close", over);
+    stream.on("response", told);
+    stream.on("trailers", told);
     stream.on("data", (bytes: Buffer) => this.#read(bytes));
     const opening = this.#sidecar.opening({ credential: this.#token });
     this.#write({ case: "opening", value: opening });
@@ -85,12 +98,12 @@ class Connected implements BenchSidecar {
     this.#stream?.pause();
   }
 
-  #lost(): void {
+  #lost(retryAfterMs: number | undefined): void {
     if (this.#failures === 0) {
       this.#lostAtMs = performance.now();
       this.#tell({ is: "lost" });
     }
-    const wait = waitMs(this.#failures++, undefined, { next: Math.random }, performance.now() - this.#lostAtMs);
+    const wait = waitMs(this.#failures++, retryAfterMs, { next: Math.random }, performance.now() - this.#lostAtMs);
     setTimeout(() => this.start(), wait);
   }
 
@@ -120,4 +133,12 @@ class Connected implements BenchSidecar {
     framed.set(bytes, 5);
     this.#stream?.write(framed);
   }
+}
+
+/** How long control asks to be left alone. */
+function retryAfter(headers: IncomingHttpHeaders): number | undefined {
+  const told = Object.entries(headers).filter(([name]) => name.startsWith("grpc-"));
+  const fault = findTrailerError(new Headers(told.map(([name, value]) => [name, String(value)])));
+  const delay = fault?.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  return delay === undefined ? undefined : durationMs(delay);
 }

@@ -4,7 +4,7 @@ import { lightSidecar } from "./light.ts";
 import { openRealHouse, realSidecar } from "./real.ts";
 
 /** What happens to a sidecar. */
-export type Happened = { readonly is: "acked"; readonly resumed: boolean } | { readonly is: "lost" };
+export type Happened = { readonly is: "acked"; readonly resumed: boolean } | { readonly is: "dialled" } | { readonly is: "lost" };
 
 /** One sidecar, as this process has many of them. */
 export interface BenchSidecar {
@@ -15,11 +15,20 @@ export interface BenchSidecar {
 }
 
 /** What happened since the parent asked last; one message for each sidecar would be the parent's load and not control's. */
-let told: Omit<SidecarsTold, "rssBytes"> = { acks: [], resumes: [], lost: 0 };
+let told: Omit<SidecarsTold, "rssBytes"> = { acks: [], resumes: [], dialled: 0, lost: 0 };
 
 function tell(what: Happened): void {
-  if (what.is === "lost") told.lost += 1;
-  else (what.resumed ? told.resumes : told.acks).push(performance.timeOrigin + performance.now());
+  switch (what.is) {
+    case "acked":
+      (what.resumed ? told.resumes : told.acks).push(performance.timeOrigin + performance.now());
+      break;
+    case "dialled":
+      told.dialled += 1;
+      break;
+    case "lost":
+      told.lost += 1;
+      break;
+  }
 }
 
 const all: BenchSidecar[] = [];
@@ -46,6 +55,6 @@ process.on("message", (asked: SidecarsAsked) => {
       break;
   }
   process.send?.({ ...told, rssBytes: process.memoryUsage.rss() } satisfies SidecarsTold);
-  told = { acks: [], resumes: [], lost: 0 };
+  told = { acks: [], resumes: [], dialled: 0, lost: 0 };
 });
 process.on("disconnect", () => process.exit());

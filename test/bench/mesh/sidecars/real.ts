@@ -80,6 +80,7 @@ export function realSidecar(
   /** The product's way to control, with an ear at what is acknowledged. */
   const listening = (dial: Dial): Dial => {
     return (events) => {
+      tell({ is: "dialled" });
       const link = dial({
         received: events.received,
         ended(end) {
