@@ -10,7 +10,7 @@ import { RetryInfoSchema } from "../../../../proto/gen/google/rpc/error_details_
 import { SubscribeRequestSchema, SubscribeResponseSchema } from "../../../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { waitMs } from "../../../../sidecar/mesh/backoff.ts";
 import { LightSidecar, type VerifyRoot, verifyRoot } from "../../../kit/lightSidecar.ts";
-import type { BenchSidecar, Happened } from "./main.ts";
+import type { BenchSidecar, Happened } from "./sidecar.ts";
 
 /** How long a stream may be silent at its beginning: three heartbeats, as for real sidecars. */
 const silentMs = 15_000;

@@ -2,17 +2,7 @@
 import type { SidecarsAsked, SidecarsTold } from "../main.ts";
 import { lightSidecar } from "./light.ts";
 import { openRealHouse, realSidecar } from "./real.ts";
-
-/** What happens to a sidecar. */
-export type Happened = { readonly is: "acked"; readonly resumed: boolean } | { readonly is: "dialled" } | { readonly is: "lost" };
-
-/** One sidecar, as this process has many of them. */
-export interface BenchSidecar {
-  /** Begins to dial, and to dial again. */
-  start(): void;
-  /** Reads nothing any more, as a process that hangs; undefined where only the whole process could. */
-  readonly stick: (() => void) | undefined;
-}
+import type { BenchSidecar, Happened } from "./sidecar.ts";
 
 /** What happened since the parent asked last; one message for each sidecar would be the parent's load and not control's. */
 let told: Omit<SidecarsTold, "rssBytes"> = { acks: [], resumes: [], dialled: 0, lost: 0 };

@@ -1,8 +1,8 @@
 /**
  * A real sidecar without its doors: what `outrigger sidecar` runs towards control, many times in one process. It dials with the product's
  * own client, believes only what is signed for its scope, holds every resource against its rules, compiles the policy, swaps it in, keeps it
- * in two slots of a folder of its own, and acknowledges. Only what sidecars of one process may share is shared: the rules, the load meter's
- * absence, and the way out.
+ * in two slots of a folder of its own, and acknowledges. Only what sidecars of one process may share is shared: the rules and the way
+ * out.
  */
 import { hash, randomUUID } from "node:crypto";
 import { join } from "node:path";
@@ -29,7 +29,7 @@ import { compilePolicy } from "../../../../sidecar/policy/compile.ts";
 import { findForeign } from "../../../../sidecar/policy/understand.ts";
 import { watchPolicy } from "../../../../sidecar/policy/watch.ts";
 import { SealedTurns } from "../../../../sidecar/sealedTurns.ts";
-import type { BenchSidecar, Happened } from "./main.ts";
+import type { BenchSidecar, Happened } from "./sidecar.ts";
 
 /** What sidecars of one process share. */
 export type RealHouse = ReturnType<typeof openRealHouse>;
