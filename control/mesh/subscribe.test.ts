@@ -23,14 +23,17 @@ import {
 } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { ManualClock } from "../../test/kit/clock.ts";
 import { LightSidecar } from "../../test/kit/lightSidecar.ts";
-import { MeshWorld, policyFor } from "../../test/kit/meshWorld.ts";
+import { anyPeer, MeshWorld, policyFor } from "../../test/kit/meshWorld.ts";
 import { controlFault, controlFaultName } from "../serve/fault.ts";
 import { type ControlListener, createControlListener } from "../serve/listener.ts";
+import { lingerMs } from "../serve/rpcStream.ts";
+import { openBook } from "./book.ts";
+import { openFleet } from "./fleet.ts";
 import type { Joining } from "./joining.ts";
 import type { Mesh } from "./mesh.ts";
 import { makeMessageEncoder, readRequest } from "./messages.ts";
 import { createMeshService } from "./services.ts";
-import type { MeshSession } from "./session.ts";
+import { type MeshSession, Session, type SessionHouse } from "./session.ts";
 import { makeSigner } from "./signing.ts";
 import { openingMs, serveSubscribe } from "./subscribe.ts";
 
@@ -92,7 +95,7 @@ async function serve(way: Way, mesh: Pick<Mesh, "open">, clock: ManualClock) {
     listenerClock.advance(0);
     await closed;
   });
-  return { port, handled: () => handled };
+  return { port, handled: () => handled, elapse: (ms: number) => listenerClock.advance(ms) };
 }
 
 /** Serves a whole world of virtual time. */
@@ -112,6 +115,7 @@ class Caller {
   #rest: Buffer = Buffer.alloc(0);
   #fault: ConnectError | undefined;
   #isEnded = false;
+  isClosed = false;
   #wake: (() => void) | undefined;
 
   constructor(port: number, protocol: string, more: Record<string, string> = {}) {
@@ -128,7 +132,10 @@ class Caller {
     this.#stream.on("trailers", told);
     this.#stream.on("data", (bytes: Buffer) => this.#read(bytes));
     this.#stream.on("error", () => undefined);
-    this.#stream.on("close", () => this.#end(new ConnectError("the stream was cut", Code.Aborted)));
+    this.#stream.on("close", () => {
+      this.isClosed = true;
+      this.#end(new ConnectError("the stream was cut", Code.Aborted));
+    });
     opened.push(async () => this.#session.destroy());
   }
 
@@ -443,6 +450,51 @@ describe.each(ways)("by hand: $byHand, $protocol", (way) => {
     expect(controlFaultName(await whole.ended)).toBe("STREAM_REPLACED");
   });
 });
+
+test.each(protocols)("by hand, %s: whoever goes on after its call has ended is let go after a while", async (protocol) => {
+  const { port, elapse } = await serveWorld({ byHand: true, protocol });
+  const caller = new Caller(port, protocol);
+  caller.say(anAck);
+  expect(controlFaultName(await caller.ended)).toBe("REQUEST_INVALID");
+  await turns(20);
+  expect(caller.isClosed).toBe(false);
+  elapse(lingerMs);
+  await turnUntil(() => caller.isClosed);
+});
+
+test.each([
+  [10, 5n],
+  [5_001, 10n],
+])("among %d sidecars a heartbeat comes every %d seconds", (count, seconds) => {
+  const sidecar = new LightSidecar("a");
+  const { namespace, account, instance } = sidecar;
+  const record = openFleet([], 0, () => undefined).connect({ namespace, account, instance }, 0);
+  const asker = { namespace, account, capabilityLevel: 1, whole: false };
+  const proven = { namespace, account, instance, notAfterMs: undefined, whole: false };
+  const session = new Session({ record, asker, opening: sidecar.opening(), proven, peer: anyPeer }, quietHouse(count));
+  expect(session.take()?.message).toMatchObject({ case: "hello", value: { heartbeat: { seconds } } });
+});
+
+/** What a session needs that is only opened. */
+function quietHouse(count: number): SessionHouse {
+  const nothing = (): never => {
+    throw new Error("nothing is to happen");
+  };
+  return {
+    signer,
+    book: openBook(),
+    fleet: { enforce: nothing, refuse: nothing },
+    rollouts: { enforced: nothing, refused: nothing, tried: nothing, reported: nothing },
+    metrics: { acked: nothing, refused: nothing, sent: () => undefined },
+    server: "test",
+    nowMs: () => 0,
+    steadyMs: () => 0,
+    random: () => 0.5,
+    count: () => count,
+    identify: nothing,
+    gone: nothing,
+  };
+}
 
 test("what a sidecar says is read as the runtime reads it", () => {
   expect(readRequest(toBinary(SubscribeRequestSchema, anAck))).toEqual(anAck);

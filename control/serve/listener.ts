@@ -147,7 +147,9 @@ export function createControlListener(options: ListenerOptions): ControlListener
       const method = options.byHand?.get(headers[":path"] ?? "");
       const socket = stream.session?.socket;
       const taken =
-        method === undefined || socket === undefined ? undefined : takeByHand(stream, headers, peerOf({ socket }), method.bytesMax);
+        method === undefined || socket === undefined
+          ? undefined
+          : takeByHand(stream, headers, { peer: peerOf({ socket }), bytesMax: method.bytesMax, clock: options.clock });
       if (taken !== undefined) method?.serve(taken);
       else for (const other of others) other.call(server, stream, headers, ...more);
     });

@@ -9,6 +9,7 @@ import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type Ser
 import { Code, ConnectError } from "@connectrpc/connect";
 import { endStreamFlag, endStreamToJson } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import type { Clock } from "../clock.ts";
 import { controlFault } from "./fault.ts";
 import type { Peer } from "./peer.ts";
 
@@ -39,15 +40,26 @@ export interface RpcStream {
 /** Bytes of an envelope before its message: flags, and the length (gRPC, PROTOCOL-HTTP2, "Length-Prefixed-Message"; Connect has the same). */
 export const envelopeHead = 5;
 
-/** Takes a stream by hand if it is plain; undefined leaves it to Connect's stack. `bytesMax` is of one message. */
-export function takeByHand(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, peer: Peer, bytesMax: number): RpcStream | undefined {
+/** How long a caller may go on after its call has ended: the end is on its way for as long, and then nobody listens. */
+export const lingerMs = 5_000;
+
+/** What is known of a call before it is taken. */
+export interface RpcParts {
+  readonly peer: Peer;
+  /** Bytes of one of the caller's messages at most. */
+  readonly bytesMax: number;
+  readonly clock: Pick<Clock, "after">;
+}
+
+/** Takes a stream by hand if it is plain; undefined leaves it to Connect's stack. */
+export function takeByHand(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, parts: RpcParts): RpcStream | undefined {
   const words = wordsOf(headers["content-type"]);
   if (words === undefined || headers[":method"] !== "POST" || headers.origin !== undefined || headers.expect !== undefined)
     return undefined;
   if (headers[words.timeoutHeader] !== undefined) return undefined;
   const encoding = headers[words.encodingHeader];
   if (encoding !== undefined && encoding !== "identity") return undefined;
-  return new HandStream(stream, peer, words, bytesMax);
+  return new HandStream(stream, words, parts);
 }
 
 /** Writes the head of an envelope without flags. */
@@ -64,6 +76,7 @@ class HandStream implements RpcStream {
   readonly #stream: ServerHttp2Stream;
   readonly #words: Words;
   readonly #bytesMax: number;
+  readonly #clock: Pick<Clock, "after">;
   #listener: RpcListener | undefined;
   /** What came and is no whole envelope yet. */
   #rest: Buffer = noBytes;
@@ -71,11 +84,12 @@ class HandStream implements RpcStream {
   #isOver = false;
   #ended = false;
 
-  constructor(stream: ServerHttp2Stream, peer: Peer, words: Words, bytesMax: number) {
+  constructor(stream: ServerHttp2Stream, words: Words, { peer, bytesMax, clock }: RpcParts) {
     this.#stream = stream;
     this.peer = peer;
     this.#words = words;
     this.#bytesMax = bytesMax;
+    this.#clock = clock;
   }
 
   listen(listener: RpcListener): void {
@@ -124,6 +138,9 @@ class HandStream implements RpcStream {
     // What the caller may still say is thrown away, so that the stream can close.
     this.#rest = noBytes;
     stream.resume();
+    // A caller that never ends its side would keep the stream for as long as the connection lives.
+    const stop = this.#clock.after(lingerMs, () => stream.close(constants.NGHTTP2_NO_ERROR));
+    stream.once("close", stop);
   }
 
   #read(piece: Buffer): void {
