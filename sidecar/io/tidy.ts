@@ -1,11 +1,12 @@
 /**
- * Gives back the memory that only the start needed.
+ * When V8 collects garbage although no room is needed: once after the start, and never again.
  *
  * Loading the program makes V8's heap twice as large as what is kept of it. V8 would give that back when memory runs short somewhere, of
  * which it knows nothing in a container: a sidecar that has little to do would hold what its neighbours need.
  *
- * It is done once, before the work begins, and never again: the collection that makes a heap smaller also throws away the code that V8 has
- * compiled for what is hot, and calls after it cost twice as much for some seconds.
+ * Later, any collection while nothing happens throws away what V8 has compiled for what was hot, because no object of the kinds that the
+ * code was made for is alive then: calls after it cost twice as much for seconds, and one in a hundred waits for a tenth of a second
+ * (`docs/performance.md`).
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -42,6 +43,15 @@ export function tidyAfterStart(clock: Clock, work: Work, collect: () => void = c
   }
 
   return () => stop();
+}
+
+/**
+ * Keeps V8 from collecting garbage in pauses, as it would eight seconds after each load. A process that was busy keeps some 100 MB more in
+ * its pauses for that, and answers as fast after them as before.
+ */
+export function keepCompiledCode(): void {
+  // The flag that leaves the whole mechanism out is looked at before any program runs; this one, how often it collects, each time.
+  setFlagsFromString("--memory-reducer-gc-count=0");
 }
 
 function collectAll(): void {
