@@ -160,7 +160,6 @@ function supported(
     parameter.forget(fitted);
   }
   if (request.extras.length === 0) return fitted;
-  if (request.extras.length === 0) return fitted;
   const extras = request.extras.filter((extra) => {
     if (extra.dialect !== dialect) return true;
     const name = extra.path.replace(/\[\d+\]/g, "[]");
