@@ -179,6 +179,16 @@ describe("what only the dialect knows", () => {
 });
 
 describe("the table", () => {
+  test("is kept for names of usual length alone", () => {
+    const tableOf = capabilityTable([unsupported("stop")]);
+    const usual = "m".repeat(512);
+    expect(tableOf(usual)).toBe(tableOf(usual));
+    // A caller may say megabytes here; kept, they would stay as long as the policy.
+    const long = "m".repeat(513);
+    expect(tableOf(long)).toEqual(tableOf(usual));
+    expect(tableOf(long)).not.toBe(tableOf(long));
+  });
+
   test("40: of the rows that fit, the first holds, and a model that no row names keeps everything", () => {
     const table = capabilityTable([
       { parameter: "stop", support: "mapped", how: "", models: "x-chat*" },

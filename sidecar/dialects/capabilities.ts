@@ -132,6 +132,7 @@ export function capabilityTable(capabilities: readonly Capability[]): (model: st
     for (const { row, fits } of rows) {
       if (!table.has(row.parameter) && (fits === undefined || fits(model))) table.set(row.parameter, row);
     }
+    if (model.length > nameUnitsMax) return table;
     if (tables.size === tablesMax) tables.clear();
     tables.set(model, table);
     return table;
@@ -140,6 +141,8 @@ export function capabilityTable(capabilities: readonly Capability[]): (model: st
 
 /** More models than one endpoint is asked for by policy. Behind a route that takes any name callers could name others without end. */
 const tablesMax = 256;
+/** As long as a model's name may be by the conversation's own rules. Not every door holds callers to it, and what is kept here stays. */
+const nameUnitsMax = 512;
 
 /** The request without what is not supported; the same object if all of it is. */
 function supported(
