@@ -183,7 +183,7 @@ describe("the table", () => {
     const tableOf = capabilityTable([unsupported("stop")]);
     const usual = "m".repeat(512);
     expect(tableOf(usual)).toBe(tableOf(usual));
-    // A caller may say megabytes here; kept, they would stay as long as the policy.
+    // Kept, a name of megabytes would stay as long as the policy.
     const long = "m".repeat(513);
     expect(tableOf(long)).toEqual(tableOf(usual));
     expect(tableOf(long)).not.toBe(tableOf(long));

@@ -141,7 +141,7 @@ export function capabilityTable(capabilities: readonly Capability[]): (model: st
 
 /** More models than one endpoint is asked for by policy. Behind a route that takes any name callers could name others without end. */
 const tablesMax = 256;
-/** As long as a model's name may be by the conversation's own rules. Not every door holds callers to it, and what is kept here stays. */
+/** As long as a model's name may be by the conversation's own rules. What is kept here stays, so it is not left to the doors alone. */
 const nameUnitsMax = 512;
 
 /** The request without what is not supported; the same object if all of it is. */

@@ -28,6 +28,7 @@ describe("readRequest", () => {
     const cases: [object, string, RegExp][] = [
       [{ model: 5 }, "model", /expected a string, saw 5$/],
       [{ model: "" }, "model", /must not be empty/],
+      [{ model: "\u00e9".repeat(257) }, "model", /must be at most 512 bytes long/],
       [{ max_tokens: undefined }, "max_tokens", /expected a whole number of at least 0, saw nothing/],
       [{ max_tokens: 1.5 }, "max_tokens", /saw 1.5/],
       [{ max_tokens: "5" }, "max_tokens", /saw a string/],

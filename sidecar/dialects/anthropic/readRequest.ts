@@ -69,6 +69,9 @@ function betasOf(header: string | undefined): string | undefined {
   });
 }
 
+/** As at every other door: names are kept, written to logs and looked up. */
+const modelBytesMax = 512;
+
 class RequestReader {
   readonly #top: Field;
   readonly #messages: Message[] = [];
@@ -82,6 +85,7 @@ class RequestReader {
     const top = this.#top;
     const model = top.member("model").string();
     if (model === "") throw top.member("model").broken("must not be empty");
+    if (Buffer.byteLength(model) > modelBytesMax) throw top.member("model").broken(`must be at most ${modelBytesMax} bytes long`);
     const limit = top.member("max_tokens");
     const maxOutputTokens = limited || limit.given ? limit.count() : undefined;
     this.#readSystem(top.member("system"));
