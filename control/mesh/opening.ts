@@ -3,6 +3,7 @@ import type { ConnectError } from "@connectrpc/connect";
 import type { Opening } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
 import { controlFault } from "../serve/fault.ts";
 import type { Proven } from "./session.ts";
+import { isCount, isRoot } from "./stream.ts";
 
 /** The longest text that a sidecar may say about itself. */
 const nameLengthMax = 253;
@@ -17,8 +18,9 @@ export function checkOpening(opening: Opening): void {
   if (opening.build.length > nameLengthMax) throw wrong(`build has more than ${nameLengthMax} characters`);
   if (opening.capabilityLevel < 1) throw wrong("capability_level must be 1 or more");
   for (const root of [opening.appliedRoot, opening.diskRoot]) {
-    if (root !== "" && !/^[0-9a-f]{64}$/.test(root)) throw wrong("a root has 64 hexadecimal digits");
+    if (root !== "" && !isRoot(root)) throw wrong("a root has 64 hexadecimal digits");
   }
+  if (!isCount(opening.appliedRevision)) throw wrong("applied_revision counts nothing");
   if (opening.sealKey.length !== 0 && opening.sealKey.length !== 32) throw wrong("seal_key has 32 bytes");
 }
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import {
   AckSchema,
   HelloSchema,
+  NackSchema,
   SubscribeRequestSchema,
   type SubscribeResponse,
 } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
@@ -16,6 +17,7 @@ import { answerMs, MeshStream, type StreamTarget } from "./stream.ts";
 
 const signer = makeSigner();
 const heartbeatMs = 5_000;
+const anyRoot = "ab".repeat(32);
 
 /** A snapshot of so many providers; `salt` makes one differ from another. */
 function snapshotOf(book: SnapshotBook, salt: number, count = 3): KeptSnapshot {
@@ -209,6 +211,31 @@ describe("a stream", () => {
     });
     const [request] = sidecar.say();
     expect(request && stream.receive(request)).toMatchObject({ is: "wrong" });
+  });
+
+  // One sidecar that said that it enforces revision 2^63 - 1 kept everybody's state from being listed, and from being remembered.
+  test.each([
+    ["enforces a root that is none", { case: "ack", value: create(AckSchema, { root: "x".repeat(1_000_000), revision: 1n }) }],
+    ["enforces a revision that is no count", { case: "ack", value: create(AckSchema, { root: anyRoot, revision: 2n ** 63n - 1n }) }],
+    ["enforces a revision below nothing", { case: "ack", value: create(AckSchema, { root: anyRoot, revision: -1n }) }],
+    ["took longer than can be told", { case: "ack", value: create(AckSchema, { root: anyRoot, applyUs: 2n ** 62n }) }],
+    ["refuses a root that is none", { case: "nack", value: create(NackSchema, { refusedRoot: "", keptRoot: anyRoot }) }],
+    ["keeps a root that is none", { case: "nack", value: create(NackSchema, { refusedRoot: anyRoot, keptRoot: "none" }) }],
+  ] as const)("ends when the sidecar says that it %s, and keeps nothing of it", (_, message) => {
+    const stream = streamFor(openBook(), new LightSidecar("a"));
+    const before = stream.applied;
+    expect(stream.receive(create(SubscribeRequestSchema, { message }))).toMatchObject({ is: "wrong" });
+    expect(stream.applied).toEqual(before);
+  });
+
+  test("keeps the first problems of a refusal that has more than anybody reads", () => {
+    const problems = Array.from({ length: 600 }, (_, at) => ({ field: `f${at}`, message: "x".repeat(1_024) }));
+    const refusal = { case: "nack" as const, value: create(NackSchema, { refusedRoot: anyRoot, problems }) };
+    const event = streamFor(openBook(), new LightSidecar("a")).receive(create(SubscribeRequestSchema, { message: refusal }));
+    if (event.is !== "refused") throw new Error(`the refusal was ${event.is}`);
+    expect(event.problems.length).toBeGreaterThan(200);
+    expect(event.problems.length).toBeLessThan(300);
+    expect(event.problems[0]).toMatchObject({ field: "f0" });
   });
 });
 

@@ -5,7 +5,7 @@
  * costs no more than a fast one. Messages are made when they are taken: whoever carries them takes the next when the one before has gone,
  * and what waits meanwhile is a state, never a queue.
  */
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
   ChunkSchema,
@@ -22,7 +22,7 @@ import {
   SubscribeResponseSchema,
   TrialSchema,
 } from "../../proto/gen/outrigger/mesh/v1/mesh_service_pb.ts";
-import type { PolicyProblem } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
+import { type PolicyProblem, PolicyProblemSchema } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import { chunkBytesMax } from "../../proto/mesh.ts";
 import { type KeptSnapshot, nothing, type Packed, type SnapshotBook } from "./book.ts";
 
@@ -32,6 +32,8 @@ const inlineBytesMax = 64 * 1024;
 const deltaBytesMax = 1024 * 1024;
 /** How long a sidecar may take to answer a root: a hundred times what compiling the largest takes. Then it is closed, to begin anew. */
 export const answerMs = 120_000;
+/** Bytes of the problems of one refusal that are kept: two hundred, which is what a sidecar tells at most, of a thousand and more each. */
+const problemBytesMax = 256 * 1024;
 /** How long it may take to answer a trial. */
 export const trialMs = 30_000;
 
@@ -172,6 +174,7 @@ export class MeshStream {
     switch (message.case) {
       case "ack": {
         const { root, revision, applyUs } = message.value;
+        if (!isRoot(root) || !isCount(revision) || !isCount(applyUs)) return outOfRange("ack");
         this.#applied = { root, revision: Number(revision) };
         if (this.#awaited?.target.snapshot.root === root) {
           this.#settled = this.#awaited.target;
@@ -181,7 +184,9 @@ export class MeshStream {
         return { is: "acked", root, revision: Number(revision), applyUs: Number(applyUs) };
       }
       case "nack": {
-        const { refusedRoot, refusedRevision, keptRoot, problems } = message.value;
+        const { refusedRoot, refusedRevision, keptRoot } = message.value;
+        if (!isRoot(refusedRoot) || !isCount(refusedRevision) || (keptRoot !== "" && !isRoot(keptRoot))) return outOfRange("refusal");
+        const problems = keptOf(message.value.problems);
         const refusal = { root: refusedRoot, revision: Number(refusedRevision), problems };
         if (this.#awaited?.target.snapshot.root === refusedRoot) this.#awaited = undefined;
         if (this.#target?.snapshot.root === refusedRoot) this.#refusal = refusal;
@@ -191,7 +196,8 @@ export class MeshStream {
       case "want":
         return this.#want(message.value.root, message.value.hashes);
       case "trialResult": {
-        const { root, problems } = message.value;
+        const { root } = message.value;
+        const problems = keptOf(message.value.problems);
         if (this.#trial?.sentAtMs === undefined || this.#trial.target.snapshot.root !== root) return { is: "nothing" };
         this.#trial = undefined;
         return { is: "tried", root, problems };
@@ -338,6 +344,30 @@ export class MeshStream {
     this.#sending = { root: target.snapshot.root, packed, at: 0 };
     return { content: new Uint8Array(), chunkedBytes: BigInt(packed.bytes.length), gzip: packed.gzip };
   }
+}
+
+/** Whether a text is a root. What a sidecar says it enforces is remembered, shown to people, and written to the store. */
+export function isRoot(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
+}
+
+/** Whether a number is one that counts something: others cannot be written as what they are, and nobody could be told of any sidecar. */
+export function isCount(number: bigint): boolean {
+  return number >= 0n && number <= Number.MAX_SAFE_INTEGER;
+}
+
+function outOfRange(what: string): StreamEvent {
+  return { is: "wrong", message: `its ${what} has a root that is none, or a number that counts nothing` };
+}
+
+/** The first problems, as many as are kept. */
+function keptOf(problems: readonly PolicyProblem[]): readonly PolicyProblem[] {
+  let bytes = 0;
+  const beyond = problems.findIndex((problem) => {
+    bytes += toBinary(PolicyProblemSchema, problem).length;
+    return bytes > problemBytesMax;
+  });
+  return beyond < 0 ? problems : problems.slice(0, beyond);
 }
 
 interface Sending {
