@@ -284,6 +284,9 @@ describe("the command", () => {
     expect((await outrigger(["revisions", "--show", revision])).stdout).toContain('spec.endpoint: "http://h:8" -> "http://h:1"');
     expect((await outrigger(["revisions"])).stdout).toMatch(/back to \d+: it broke/);
     expect((await outrigger(["rollback", "999999"])).stderr).toContain("REVISION_NOT_FOUND");
+    // It named the one before, which nobody had asked for.
+    expect((await outrigger(["revisions", "--show", "999999"])).stderr).toContain("Revision 999999 is not known");
+    expect((await outrigger(["rollout", "stop", "nothing"])).stderr).toContain("`outrigger rollout list`");
   });
 
   // It was told that what listened was no control.
@@ -304,6 +307,22 @@ describe("the command", () => {
     expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("is no control") });
     expect((await runCommand(["dump", "--control", "ftp://x"])).code).toBe(2);
     expect((await runCommand(["dump"], { environment: { OUTRIGGER_CONTROL: said.address } })).stderr).toContain("OUTRIGGER_CONTROL_TOKEN");
+    const secured = await runCommand(["dump", "--control", said.address.replace("http:", "https:")]);
+    expect(secured).toMatchObject({ code: 1, stderr: expect.stringMatching(/does not speak TLS \(.*\)\.\n.*http:\/\/ if it has none/) });
+  });
+
+  // What sets headers quoted all of it, with a stack, so that a token stood in the log of a pipeline.
+  test("says that a token is none without saying the token", async () => {
+    const text = `${editor}\nThis is the token ci, with the role editor.\n`;
+    const given = { OUTRIGGER_CONTROL: said.address };
+    for (const environment of [
+      { ...given, OUTRIGGER_CONTROL_TOKEN: text },
+      { ...given, OUTRIGGER_CONTROL_TOKEN_FILE: file("both", text) },
+    ]) {
+      const { code, stderr } = await runCommand(["dump"], { environment });
+      expect([code, stderr]).toEqual([2, expect.stringContaining("holds no token: expected one word")]);
+      expect(stderr).not.toContain(editor);
+    }
   });
 });
 

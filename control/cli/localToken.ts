@@ -52,11 +52,17 @@ export function findLocalToken(world: Pick<World, "environment">, control: strin
   const address = `${host === "localhost" ? "127.0.0.1" : host}:${Number(port)}`;
   const path = pathIn(home, address);
   try {
-    return { token: readFileSync(path, "utf8").trim(), address: `http://${address}`, path };
+    const token = readFileSync(path, "utf8").trim();
+    return isToken(token) ? { token, address: `http://${address}`, path } : undefined;
   } catch {
     // There is none, or it is somebody else's.
     return undefined;
   }
+}
+
+/** Whether a text can be a token: one word that may stand in a header. */
+export function isToken(text: string): boolean {
+  return /^[\x21-\x7e]+$/.test(text);
 }
 
 function pathIn(home: string, address: string): string {

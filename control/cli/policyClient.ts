@@ -8,8 +8,8 @@ import { PolicyService } from "../../proto/gen/outrigger/policy/v1/policy_servic
 import { type PolicyProblem, ProblemSeverity } from "../../proto/gen/outrigger/policy/v1/resource_pb.ts";
 import { SidecarService } from "../../proto/gen/outrigger/policy/v1/sidecar_service_pb.ts";
 import type { Problem } from "../../proto/resources/problem.ts";
-import { type FoundToken, findLocalToken } from "./localToken.ts";
-import { Failure, type World } from "./world.ts";
+import { type FoundToken, findLocalToken, isToken } from "./localToken.ts";
+import { ExitCode, Failure, type World } from "./world.ts";
 
 /** Which control, and as whom. */
 export interface ControlOptions {
@@ -68,9 +68,21 @@ export function problemOfMessage(told: PolicyProblem): Problem {
 
 function tokenOf({ environment }: World): string | undefined {
   const given = environment.OUTRIGGER_CONTROL_TOKEN;
-  if (given !== undefined && given !== "") return given.trim();
+  if (given !== undefined && given !== "") return tokenIn(given, "OUTRIGGER_CONTROL_TOKEN");
   const path = environment.OUTRIGGER_CONTROL_TOKEN_FILE;
-  return path === undefined || path === "" ? undefined : readText(path, "OUTRIGGER_CONTROL_TOKEN_FILE").trim();
+  if (path === undefined || path === "") return undefined;
+  return tokenIn(readText(path, "OUTRIGGER_CONTROL_TOKEN_FILE"), `${path}, which OUTRIGGER_CONTROL_TOKEN_FILE names,`);
+}
+
+/** The token that a text holds. One that cannot stand in a header is refused here, since who refuses it there says all of it aloud. */
+function tokenIn(text: string, whence: string): string {
+  const token = text.trim();
+  if (isToken(token)) return token;
+  throw new Failure(
+    `${whence} holds no token: expected one word, without blanks and line breaks.`,
+    "Leave out what else `outrigger token create` says: the token is its standard output.",
+    ExitCode.usage,
+  );
 }
 
 function readText(path: string, whence: string): string {
@@ -108,9 +120,14 @@ async function controlFailure(error: unknown, address: string, kept: FoundToken 
     );
   }
   return new Failure(
-    `What listens at ${address} is no control, or of another version: ${failed.rawMessage}.`,
-    "Say where control is with --control; with https:// if it has a certificate.",
+    `What listens at ${address} is no control, or of another version: ${plainly(failed.rawMessage)}.`,
+    "Say where control is with --control; with https:// if it has a certificate, and with http:// if it has none.",
   );
+}
+
+/** What went wrong, without the places in OpenSSL's sources and the line breaks that its words have. */
+function plainly(message: string): string {
+  return message.replace(/^.*:SSL routines:[^:]*:([^:]+):[\s\S]*$/, "it does not speak TLS ($1)").trim();
 }
 
 function nextOf(reason: string, kept: FoundToken | undefined): string | undefined {

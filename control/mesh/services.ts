@@ -116,7 +116,7 @@ export function createSidecarService(parts: ServiceParts): ServiceImpl<typeof Si
       if (rollout !== undefined) return create(EndRolloutResponseSchema, { rollout: rolloutOf(rollout) });
       const past = mesh.rollouts(Number.MAX_SAFE_INTEGER).find((one) => one.id === id);
       throw past === undefined
-        ? controlFault("RESOURCE_NOT_FOUND", `There is no roll-out ${id}. outrigger status lists those that there are.`)
+        ? controlFault("RESOURCE_NOT_FOUND", `There is no roll-out ${id}. \`outrigger rollout list\` shows those that are remembered.`)
         : controlFault("ROLLOUT_ENDED", "This roll-out has ended already.");
     },
   };

@@ -94,8 +94,9 @@ export function createPolicyService(parts: PolicyParts): ServiceImpl<typeof Poli
     async diffRevisions(request) {
       check(DiffRevisionsRequestSchema, request);
       const newest = await readStore(store);
-      const from = await policyAt(store, Number(request.from));
+      // First the later one: of a revision that is not there yet, whoever asks what it changed must hear its own number.
       const to = request.to === 0n ? newest : await policyAt(store, Number(request.to));
+      const from = await policyAt(store, Number(request.from));
       return create(DiffRevisionsResponseSchema, { plan: { changes: differences(from, to) } });
     },
 
