@@ -254,6 +254,9 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
   const judged = targets.filter(({ seen }) => !Number.isNaN(seen));
   const verdictLines = judged.map(({ target, limit, seen }) => [seen <= limit ? "reached" : "MISSED", target, us(seen), us(limit)]);
   console.log(`${tables(results)}\n\nStart and resident memory\n${table(heading, memory)}`);
+  const costs = [...filters.each, { filter: "all together", callUs: filters.callUs, batchUs: filters.batchUs }];
+  const costLines = costs.map(({ filter, callUs, batchUs }) => [filter, us(callUs), us(batchUs)]);
+  console.log(`\nFilters with nothing to do\n${table(["filter", "us/call", "us/event alone"], costLines)}`);
   if (options.before !== undefined) console.log(`\nBefore and after\n${comparison(results)}`);
   if (crossChecks.length > 0) {
     const crossHeading = ["row", "generator", "CPU us/call", "with ours", "calls/s", "with ours"];

@@ -10,7 +10,7 @@ import { ChatRequestSchema, FinishReason, UsageSchema } from "../../../proto/gen
 import { ConsumerSchema } from "../../../proto/gen/outrigger/policy/v1/consumer_pb.ts";
 import { ModelRouteSchema } from "../../../proto/gen/outrigger/policy/v1/model_route_pb.ts";
 import type { Resources } from "../../../proto/resources.ts";
-import type { Call, Next } from "../../../sidecar/call.ts";
+import type { Call, CallConsumer, CallTarget, Next } from "../../../sidecar/call.ts";
 import { newNotes, Secret } from "../../../sidecar/call.ts";
 import { failover } from "../../../sidecar/filters/failover.ts";
 import { compileIdentify } from "../../../sidecar/filters/identify.ts";
@@ -21,16 +21,21 @@ import { shed } from "../../../sidecar/filters/shed.ts";
 import { systemClock } from "../../../sidecar/io/clock.ts";
 import { systemRandom } from "../../../sidecar/io/random.ts";
 import { openTelemetry } from "../../../sidecar/io/telemetry.ts";
-import { compose, inOrder, send } from "../../../sidecar/pipeline.ts";
+import { compose, type Filters, inOrder, send } from "../../../sidecar/pipeline.ts";
 import { SealedTurns } from "../../../sidecar/sealedTurns.ts";
 import { CALLER_KEY } from "../payloads.ts";
 
-/** What the filters add, in microseconds. */
-export interface PipelineCosts {
+/** What filters add, in microseconds. */
+export interface FilterCosts {
   /** To a unary call, its log line and counters included. */
   readonly callUs: number;
   /** To a batch of a stream: what an event costs that comes alone; events that come together share it. */
   readonly batchUs: number;
+}
+
+/** What all filters add together, and each by itself, in their order. */
+export interface PipelineCosts extends FilterCosts {
+  readonly each: readonly (FilterCosts & { readonly filter: string })[];
 }
 
 const BATCHES = 100;
@@ -70,7 +75,8 @@ function keep(line: string): void {
   if (lines.push(Buffer.from(line)) === 100) lines.length = 0;
 }
 
-function pipelineAround(wire: Next): Next {
+/** The filters of the policy, whose one target answers by `wire`. */
+function filtersAround(wire: Next): Filters {
   const metadata = { name: "gpt" };
   const sha256 = createHash("sha256").update(CALLER_KEY).digest("hex");
   const resources: Resources = {
@@ -86,24 +92,32 @@ function pipelineAround(wire: Next): Next {
     (text) => hash("sha256", text, "hex"),
     (call, fault) => telemetry.refused(call.door, call.id, fault),
   );
-  return compose(
-    inOrder({
-      identify: identify.filter,
-      record: record(() => undefined, telemetry.write, systemClock),
-      shed: shed({ callsMax: 1000, saturated: () => false }, systemClock),
-      route: compileRoute(resources, () => () => ({ send: wire, seals: undefined }), systemRandom()).filter,
-      failover,
-      recall: recall(new SealedTurns({ bytesMax: 1e6, turnsMax: 100, idleMs: 1e6 }, systemClock), (text) => hash("sha256", text, "hex")),
-    }),
-    send,
-  );
+  return {
+    identify: identify.filter,
+    record: record(() => undefined, telemetry.write, systemClock),
+    shed: shed({ callsMax: 1000, saturated: () => false }, systemClock),
+    route: compileRoute(resources, () => () => ({ send: wire, seals: undefined }), systemRandom()).filter,
+    failover,
+    recall: recall(new SealedTurns({ bytesMax: 1e6, turnsMax: 100, idleMs: 1e6 }, systemClock), (text) => hash("sha256", text, "hex")),
+  };
 }
 
 const request = create(ChatRequestSchema, { model: "gpt-bench" });
 const credential = new Secret(CALLER_KEY);
 const { signal } = new AbortController();
 
-async function ask(answer: Next): Promise<void> {
+/** What the filters before one have found, for a filter that stands by itself. */
+const consumer: CallConsumer = { namespace: "default", name: "gpt", team: "", routes: new Set() };
+const target: CallTarget = {
+  route: "gpt",
+  provider: "fake",
+  model: "gpt-bench",
+  dropUnsupported: false,
+  send: answering(unary),
+  seals: undefined,
+};
+
+async function ask(answer: Next, known: Pick<Call, "consumer" | "target">): Promise<void> {
   const call: Call = {
     id: "d3d6d206162c7fc0b548b50f2383910e",
     door: "openai",
@@ -118,8 +132,7 @@ async function ask(answer: Next): Promise<void> {
     signal,
     startedAtMs: performance.now(),
     deadlineAtMs: Number.POSITIVE_INFINITY,
-    consumer: undefined,
-    target: undefined,
+    ...known,
     warnings: [],
     watch: undefined,
     notes: newNotes(false),
@@ -129,20 +142,28 @@ async function ask(answer: Next): Promise<void> {
 }
 
 /** The least CPU time of a call over several tries, in microseconds. */
-async function timed(answer: Next, calls: number): Promise<number> {
+async function timed(answer: Next, calls: number, known: Pick<Call, "consumer" | "target">): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let tried = 0; tried < TRIES; tried++) {
     const before = process.cpuUsage();
-    for (let i = 0; i < calls; i++) await ask(answer);
+    for (let i = 0; i < calls; i++) await ask(answer, known);
     const used = process.cpuUsage(before);
     least = Math.min(least, (used.user + used.system) / calls);
   }
   return least;
 }
 
-const costs: PipelineCosts = {
-  callUs: (await timed(pipelineAround(answering(unary)), 20_000)) - (await timed(answering(unary), 20_000)),
-  batchUs: ((await timed(pipelineAround(answering(stream)), 1000)) - (await timed(answering(stream), 1000))) / BATCHES,
-};
-process.send?.(costs);
+/** What a way adds to the wire behind it. */
+async function costsOf(way: (wire: Next) => Next, known: Pick<Call, "consumer" | "target">): Promise<FilterCosts> {
+  const added = async (wire: Next, calls: number) => (await timed(way(wire), calls, known)) - (await timed(wire, calls, known));
+  return { callUs: await added(answering(unary), 20_000), batchUs: (await added(answering(stream), 1000)) / BATCHES };
+}
+
+const stranger = { consumer: undefined, target: undefined };
+const costs = await costsOf((wire) => compose(inOrder(filtersAround(wire)), send), stranger);
+const each: (FilterCosts & { filter: string })[] = [];
+for (const filter of inOrder(filtersAround(answering(unary)))) {
+  each.push({ filter: filter.name, ...(await costsOf((wire) => compose([filter], wire), { consumer, target })) });
+}
+process.send?.({ ...costs, each } satisfies PipelineCosts);
 process.disconnect?.();
