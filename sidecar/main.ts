@@ -217,7 +217,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     corsOrigins: settings.corsOrigins,
     house,
   });
-  keepCompiledCode();
+  keepCompiledCode(process.versions.v8);
   const stopTidying = tidyAfterStart(clock, { open: () => listener.openCount, begun: () => listener.requestCount });
   let stopping: Promise<void> | undefined;
   const stopped = Promise.withResolvers<void>();

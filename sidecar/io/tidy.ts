@@ -52,7 +52,7 @@ export function tidyAfterStart(clock: Clock, work: Work, collect: () => void = c
  *
  * The flags are of V8's own and may change: they are set where we know what they do, and elsewhere all stays as V8 has it.
  */
-export function keepCompiledCode(v8Version: string = process.versions.v8, setFlag: (flag: string) => void = setFlagsFromString): void {
+export function keepCompiledCode(v8Version: string, setFlag: (flag: string) => void = setFlagsFromString): void {
   if (Number.parseInt(v8Version, 10) < v8VersionTried) return;
   // The flag that leaves the whole mechanism out is looked at before any program runs; this one, how often it collects, each time.
   setFlag("--memory-reducer-gc-count=0");
