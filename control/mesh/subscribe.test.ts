@@ -395,6 +395,34 @@ describe.each(ways)("by hand: $byHand, $protocol", (way) => {
     await turnUntil(() => world.mesh.sidecars().every(({ connected }) => !connected));
   });
 
+  test("what a session makes of a message may end its stream, and nothing else", async () => {
+    const session = new HearingSession(() => {
+      throw new Error("a session that fails");
+    });
+    const { port } = await serve(way, { open: async () => session }, new ManualClock());
+    const caller = new Caller(port, way.protocol);
+    caller.say(openingOf(new LightSidecar("a")));
+    caller.say(anAck);
+    expect(await caller.ended).toBeInstanceOf(ConnectError);
+    expect(session.closed).toBe(true);
+  });
+
+  test("messages that come together with the end are heard before it", async () => {
+    const heard: string[] = [];
+    const session = new HearingSession(({ message }) => heard.push(message.case ?? ""));
+    const opening = Promise.withResolvers<MeshSession>();
+    const { port } = await serve(way, { open: () => opening.promise }, new ManualClock());
+    const caller = new Caller(port, way.protocol);
+    const all = [openingOf(new LightSidecar("a")), anAck, anAck].map((one) => enveloped(toBinary(SubscribeRequestSchema, one)));
+    caller.bytes(Buffer.concat(all));
+    caller.finish();
+    // The end has come by now, and who opens is still being looked at.
+    await turns(20);
+    opening.resolve(session);
+    expect(await caller.ended).toBeUndefined();
+    expect(heard).toEqual(["ack", "ack"]);
+  });
+
   test("for whoever does not read nothing is made, and its stream ends all the same", async () => {
     const chunk = create(SubscribeResponseSchema, {
       message: { case: "chunk", value: create(ChunkSchema, { data: new Uint8Array(256 * 1024) }) },
@@ -548,6 +576,55 @@ class EndlessSession implements MeshSession {
 
   close(): void {
     this.closed = true;
+  }
+}
+
+/** A session that says nothing, and hears until it ends. */
+class HearingSession implements MeshSession {
+  readonly #hear: (request: SubscribeRequest) => unknown;
+  readonly #over = Promise.withResolvers<undefined>();
+  #wake: (() => void) | undefined;
+  isEnded = false;
+  closed = false;
+
+  constructor(hear: (request: SubscribeRequest) => unknown) {
+    this.#hear = hear;
+  }
+
+  receive(request: SubscribeRequest): void {
+    this.#hear(request);
+  }
+
+  next(): Promise<undefined> {
+    return this.#over.promise;
+  }
+
+  nextBefore(): Promise<undefined> {
+    return this.next();
+  }
+
+  take(): undefined {
+    // It never says anything.
+  }
+
+  drive(wake: () => void): void {
+    this.#wake = wake;
+  }
+
+  check(): void {
+    // It ends well.
+  }
+
+  end(fault?: ConnectError): void {
+    this.isEnded = true;
+    if (fault === undefined) this.#over.resolve(undefined);
+    else this.#over.reject(fault);
+    this.#wake?.();
+  }
+
+  close(): void {
+    this.closed = true;
+    this.#over.resolve(undefined);
   }
 }
 

@@ -64,8 +64,13 @@ class Subscription implements RpcListener {
       this.#end(controlFault("REQUEST_INVALID", "The sidecar sent what is no message of this service."));
       return;
     }
-    if (this.#begun) this.#session?.receive(request);
-    else this.#begin(request);
+    try {
+      if (this.#begun) this.#session?.receive(request);
+      else this.#begin(request);
+    } catch (error) {
+      // One sidecar's message may end its own stream, and never control.
+      this.#end(error);
+    }
   }
 
   over(fault: ConnectError | undefined): void {

@@ -81,6 +81,8 @@ class HandStream implements RpcStream {
   /** What came and is no whole envelope yet. */
   #rest: Buffer = noBytes;
   #paused = false;
+  /** Whether the caller said all that it has to say while nobody read. */
+  #endWaits = false;
   #isOver = false;
   #ended = false;
 
@@ -114,7 +116,9 @@ class HandStream implements RpcStream {
     if (!this.#paused) return;
     this.#paused = false;
     this.#take();
-    if (!this.#paused) this.#stream.resume();
+    if (this.#paused) return;
+    if (this.#endWaits) this.#readEnd();
+    else this.#stream.resume();
   }
 
   write(enveloped: Uint8Array): boolean {
@@ -170,6 +174,11 @@ class HandStream implements RpcStream {
   }
 
   #readEnd(): void {
+    // What came with the end may hold whole messages that wait to be taken.
+    if (this.#paused) {
+      this.#endWaits = true;
+      return;
+    }
     const cut = this.#rest.length > 0 && !this.#ended;
     this.#over(cut ? controlFault("REQUEST_INVALID", "The request ends within a message.") : undefined);
   }
