@@ -12,6 +12,7 @@ import {
   type WatchResourcesResponse,
   WatchResourcesResponseSchema,
 } from "../../proto/gen/outrigger/policy/v1/policy_service_pb.ts";
+import { isKindName, kindNames } from "../../proto/resources/kinds.ts";
 import { sha256 } from "../sha256.ts";
 import { keyOf, keyText } from "../store/change.ts";
 import type { PolicyStore, StoredPolicy, StoredResource } from "../store/store.ts";
@@ -28,6 +29,7 @@ const waitingMax = 64;
 
 /** One page of the resources that fit a request. */
 export async function list(store: PolicyStore, request: MessageShape<typeof ListResourcesRequestSchema>) {
+  checkKind(request.kind);
   const size = request.pageSize === 0 ? 100 : request.pageSize;
   const filter = sha256(JSON.stringify([request.kind, request.namespace, Object.entries(request.labels).sort(), request.owner])).slice(
     0,
@@ -68,6 +70,12 @@ export async function list(store: PolicyStore, request: MessageShape<typeof List
     revision: BigInt(policy.revision),
     problems: problemMessages(newest.problems),
   });
+}
+
+/** Refuses a kind that there is none of: an empty list would say that there are no such resources. */
+function checkKind(kind: string): void {
+  if (kind === "" || isKindName(kind)) return;
+  throw invalid("kind", `There is no kind '${kind.slice(0, 64)}'. Kinds are ${kindNames.join(", ")}.`);
 }
 
 /** Revisions from the one before `from`, or the newest, downwards. */
@@ -111,6 +119,7 @@ export async function* watch(
   signal: AbortSignal,
   stopping: AbortSignal,
 ): AsyncGenerator<WatchResourcesResponse> {
+  checkKind(wanted.kind);
   const first = await readStore(store);
   const waiting: StoredPolicy[] = [];
   let wake: (() => void) | undefined;

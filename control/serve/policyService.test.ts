@@ -408,6 +408,7 @@ describe("get, list and delete", () => {
       reason: "REQUEST_INVALID",
     });
     expect(await fault(client.listResources({ pageToken: "x" }))).toMatchObject({ code: Code.InvalidArgument, reason: "REQUEST_INVALID" });
+    expect(await fault(client.listResources({ kind: "Nope" }))).toMatchObject({ code: Code.InvalidArgument, reason: "REQUEST_INVALID" });
   });
 
   test("filters by kind, namespace, label and owner", async () => {

@@ -174,7 +174,8 @@ describe("readRequest", () => {
     };
     expect(amount({})).toEqual({ thinking: undefined, extras: [] });
     expect(amount({ thinking: { type: "adaptive" } })).toEqual({ thinking: undefined, extras: [] });
-    expect(read({ thinking: { type: "adaptive" } }).request.reasoning).toBeDefined();
+    expect(read({}).request.reasoning).toBeUndefined();
+    expect(read({ thinking: { type: "adaptive" } }).request.reasoning).toMatchObject({ amount: { case: undefined } });
     expect(amount({ thinking: { type: "adaptive" }, output_config: { effort: "max" } })).toMatchObject({
       value: "max",
       thinking: undefined,
