@@ -6,6 +6,7 @@ import {
   StreamChatCompletionRequestSchema,
 } from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import type { Wire } from "./job.ts";
+import type { Family } from "./payloads.ts";
 import { anthropicRequest, CALLER_KEY, chatRequest, EVENTS_PER_STREAM, modelName, openaiRequest } from "./payloads.ts";
 
 /** A way in, by the wire format spoken there. */
@@ -18,8 +19,15 @@ export interface Asked {
   /** Bytes of text in the prompt. */
   readonly promptBytes: number;
   /** Which format the provider behind speaks. */
-  readonly family: "gpt" | "claude";
+  readonly family: Family;
 }
+
+/** The door, and where the provider behind it speaks another format than is usual there, that format too: `openai-to-gemini`. */
+export function wayOf(door: DoorKey, family: Family): string {
+  return family === (door === "anthropic" ? "claude" : "gpt") ? door : `${door}-to-${formats[family]}`;
+}
+
+const formats: Readonly<Record<Family, string>> = { gpt: "openai", claude: "anthropic", gemini: "gemini" };
 
 /** A call through a door, ready to be sent. */
 export function wireOf(door: DoorKey, asked: Asked): Wire {

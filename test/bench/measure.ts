@@ -1,17 +1,19 @@
 /** Runs rows: provider, generator and subjects as processes, one measurement at a time, each compared with what provider and log saw. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { checkAnswer } from "./check.ts";
 import { Child } from "./child.ts";
 import { residentBytes } from "./cpu.ts";
 import type { CrossCheck } from "./crossCheck.ts";
 import { crossCheck } from "./crossCheck.ts";
-import type { Asked } from "./doors.ts";
-import { wireOf } from "./doors.ts";
+import type { Asked, DoorKey } from "./doors.ts";
+import { wayOf, wireOf } from "./doors.ts";
 import type { Ask, Hold, HoldResult, Job, JobResult, Wire } from "./job.ts";
 import type { PipelineCosts } from "./pipeline/main.ts";
 import type { ProviderCounts } from "./provider/main.ts";
 import type { Row } from "./rows.ts";
+import { PATIENCE_MS, standstill } from "./standstill.ts";
 import type { Peers, Subject, SubjectKey } from "./subjects/start.ts";
 import { direct, startSubject } from "./subjects/start.ts";
 
@@ -61,6 +63,8 @@ export class Bench {
   readonly #load: Child;
   readonly #providerPort: number;
   #starts = 0;
+  /** The provider's requests when last they stood still. */
+  #stoodAt: number | undefined;
   /** Complete answers by instance, to be compared with its log. */
   readonly #answered = new Map<string, number>();
 
@@ -90,8 +94,11 @@ export class Bench {
     this.subjects.set("direct", direct(providerPort, provider));
   }
 
-  /** Starts an instance of a subject. Returns how long it took from its spawn to its first answer, in milliseconds. */
-  async startSubject(key: Exclude<SubjectKey, "direct">, name: string = key): Promise<number> {
+  /**
+   * Starts an instance of a subject and asks it once, through the door and for the model that `first` names: what an instance has seen
+   * once, its code is compiled for. Returns how long it took from its spawn to that answer, in milliseconds.
+   */
+  async startSubject(key: Exclude<SubjectKey, "direct">, name: string = key, first: First = firstOf(key)): Promise<number> {
     await this.stopSubject(name);
     const startedMs = performance.now();
     const subject = await startSubject(key, {
@@ -103,18 +110,23 @@ export class Bench {
       builtBefore: this.#bed.builtBefore,
     });
     this.subjects.set(name, subject);
-    const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };
-    const door = key === "connect-node" ? "connect-json" : "openai";
-    await checkAnswer(door, asked, withHeaders(wireOf(door, asked), subject.headers), subject.port.http1, subject.rewrites);
+    const asked: Asked = { answer: "unary", promptBytes: 600, family: first.asked.family };
+    await this.#checkOnce(first.door, asked, subject, first.http);
     this.#answered.set(name, 1);
     return performance.now() - startedMs;
   }
 
-  /** Starts what a row measures. Returns false if it runs already. */
+  /** Starts what a row measures. Returns false if it runs already; fails, and leaves nothing running, where it does not answer. */
   async startFor(row: Row): Promise<boolean> {
-    if (row.subject === "direct" || this.subjects.has(instanceOf(row))) return false;
-    await this.startSubject(row.subject, instanceOf(row));
-    return true;
+    const name = instanceOf(row);
+    if (row.subject === "direct" || this.subjects.has(name)) return false;
+    try {
+      await this.startSubject(row.subject, name, row);
+      return true;
+    } catch (error) {
+      await this.stopSubject(name);
+      throw error;
+    }
   }
 
   async stopSubject(name: string): Promise<void> {
@@ -169,11 +181,11 @@ export class Bench {
       core: subject.key === "direct" ? this.#bed.loadCore : this.#bed.subjectCore,
       loadCore: this.#bed.loadCore,
     };
-    const before = await this.#provider.reply<ProviderCounts>({});
+    const before = await this.#standing(row);
     const running = this.#load.reply<JobResult>({ ask: "run", job } satisfies Ask);
     const checks = this.#check(row, subject, job.warmMs + job.windowMs / 2);
     const [result, failedCheck] = await Promise.all([running, checks]);
-    const after = await this.#provider.reply<ProviderCounts>({});
+    const after = await this.#standing(row);
     this.#counted(row, result.callsAll + 1);
     const problems = compared(row, subject, result, after.requests - before.requests, connections * streams);
     if (subject.exchangesKeys && after.withProviderKey - before.withProviderKey !== after.requests - before.requests) {
@@ -185,22 +197,34 @@ export class Bench {
 
   /** Decodes one answer with a real client in the middle of the window. Returns what was wrong with it. */
   async #check(row: Row, subject: Subject, afterMs: number): Promise<string | undefined> {
-    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    await sleep(afterMs);
     // Paced streams last longer than the window; the same bytes were checked as a burst.
     if (typeof row.asked.answer === "number") return undefined;
     try {
-      const port = row.http === 2 && row.door === "grpc" ? subject.port.http2 : subject.port.http1;
-      await checkAnswer(row.door, row.asked, withHeaders(wireOf(row.door, row.asked), subject.headers), port, subject.rewrites);
+      await this.#checkOnce(row.door, row.asked, subject, row.http);
       return undefined;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
   }
 
+  async #checkOnce(door: DoorKey, asked: Asked, subject: Subject, http: 1 | 2): Promise<void> {
+    const port = http === 2 && door === "grpc" ? subject.port.http2 : subject.port.http1;
+    await checkAnswer(door, asked, withHeaders(wireOf(door, asked), subject.headers), port, subject.rewrites);
+  }
+
+  /** What the provider counted, once no call of before is under way to it. */
+  async #standing(row: Row): Promise<ProviderCounts> {
+    const { counts, still } = await standstill(() => this.#provider.reply<ProviderCounts>({}), sleep, this.#stoodAt);
+    if (!still) this.problems.push(`${row.id}: the provider was asked for ${PATIENCE_MS / 1000} s without any load`);
+    this.#stoodAt = counts.requests;
+    return counts;
+  }
+
   /** Compares every subject's log with the answers it gave. */
   async compareLogs(): Promise<void> {
     // Logs are written in pieces, every second at the latest.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await sleep(1500);
     for (const [name, subject] of this.subjects) {
       const lines = subject.logged();
       const answered = this.#answered.get(name) ?? 0;
@@ -223,7 +247,7 @@ export class Bench {
   /** Loads a saturated row with another generator; undefined where that is not installed. */
   async crossCheck(row: Row, seconds: number): Promise<CrossCheck | undefined> {
     const subject = this.#subject(row);
-    const before = await this.#provider.reply<ProviderCounts>({});
+    const before = await this.#standing(row);
     const found = await crossCheck({
       wire: wireFor(row, subject),
       port: row.http === 2 ? subject.port.http2 : subject.port.http1,
@@ -233,7 +257,7 @@ export class Bench {
       folder: this.#bed.folder,
     });
     if (found === undefined) return undefined;
-    const asked = (await this.#provider.reply<ProviderCounts>({})).requests - before.requests;
+    const asked = (await this.#standing(row)).requests - before.requests;
     if (asked < found.calls)
       this.problems.push(`${row.id}: ${found.tool} counted ${found.calls} answers, but the provider was asked ${asked} times`);
     this.#counted(row, found.calls);
@@ -280,10 +304,10 @@ export class Bench {
 }
 
 /** What is wrong with a measurement, given how often the provider was asked meanwhile and how many calls ran at once. */
-function compared(row: Row, subject: Subject, result: JobResult, asked: number, atOnce: number): string[] {
+export function compared(row: Row, subject: Pick<Subject, "key">, result: JobResult, asked: number, atOnce: number): string[] {
   const problems: string[] = [];
-  // Calls that a closed loop gave up at its end may have reached the provider or not, and one call was the check's.
-  const most = result.callsAll + result.failed + result.unfinished + atOnce + 1;
+  // Streams at a pace are given up at the end, and may have reached the provider or not; all other calls are waited for. One was the check's.
+  const most = result.callsAll + result.failed + result.unfinished + (row.load.kind === "paced" ? atOnce : 0) + 1;
   if (asked < result.callsAll || asked > most) problems.push(`${result.callsAll} answers, but the provider was asked ${asked} times`);
   if (result.failed > 0) problems.push(`${result.failed} calls failed: ${result.reasons.join("; ")}`);
   if (result.unfinished > 0) problems.push(`${result.unfinished} calls were not answered within two seconds of the window`);
@@ -294,12 +318,22 @@ function compared(row: Row, subject: Subject, result: JobResult, asked: number, 
   return problems;
 }
 
+/** The door and the model that an instance is asked through and for when it was started. */
+type First = Pick<Row, "door" | "asked" | "http">;
+
+function firstOf(key: SubjectKey): First {
+  const asked: Asked = { answer: "unary", promptBytes: 600, family: "gpt" };
+  return { door: key === "connect-node" ? "connect-json" : "openai", asked, http: 1 };
+}
+
 /**
- * The process that serves a row. Subjects of ours have one for each door: a pod's sidecar serves one application with one SDK, and code
- * that has seen all doors is slower for each.
+ * The process that serves a row. Subjects of ours have one for each door and format behind it: a pod's sidecar serves one application
+ * with one SDK, and code that has seen all formats is slower for each.
  */
-function instanceOf({ subject, door }: Row): string {
-  return subject === "outrigger" || subject === "before" || subject === "connect-node" ? `${subject} ${door}` : subject;
+export function instanceOf({ subject, door, asked }: Row): string {
+  return subject === "outrigger" || subject === "before" || subject === "connect-node"
+    ? `${subject} ${wayOf(door, asked.family)}`
+    : subject;
 }
 
 function isDisturbed(result: JobResult): boolean {

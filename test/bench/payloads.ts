@@ -23,8 +23,11 @@ export const CALLER_KEY = "bench-caller-key-0123456789abcdef";
 /** The key that the sidecar shows to the provider. */
 export const PROVIDER_KEY = "bench-provider-key-0123456789abcdef";
 
+/** Whose model is asked for, and thus in which format its provider answers. */
+export type Family = "gpt" | "claude" | "gemini";
+
 /** Which model is asked for; the provider answers as its name says: `burst` all at once, `paced-20` an event every 20 ms. */
-export function modelName(family: "gpt" | "claude", pace: "burst" | number): string {
+export function modelName(family: Family, pace: "burst" | number): string {
   return pace === "burst" ? `${family}-bench-burst` : `${family}-bench-paced-${pace}`;
 }
 
@@ -84,9 +87,18 @@ export function chatRequest(model: string, promptBytes: number): ChatRequest {
   });
 }
 
-/** A whole answer as OpenAI writes it, 655 bytes long. */
+/** A whole answer is this long in every format, so that rows differ by what is read and not by how much. */
+export const ANSWER_BYTES = 655;
+
+/** A whole answer of that length: its content is a stamp and as many words as are missing. */
+function sized(answer: (content: string) => string): string {
+  const missing = ANSWER_BYTES - answer(STAMP_NONE).length;
+  return answer(STAMP_NONE + "ship ".repeat(missing).slice(0, missing));
+}
+
+/** A whole answer as OpenAI writes it. */
 export function openaiAnswer(): string {
-  const answer = (content: string) =>
+  return sized((content) =>
     JSON.stringify({
       id: "chatcmpl-CbenchAnswer0123456789abcdef",
       object: "chat.completion",
@@ -109,35 +121,57 @@ export function openaiAnswer(): string {
       },
       service_tier: "default",
       system_fingerprint: "fp_bench0123",
-    });
-  const missing = 655 - answer(STAMP_NONE).length;
-  return answer(STAMP_NONE + "ship ".repeat(missing).slice(0, missing));
+    }),
+  );
 }
 
 /** A whole answer as Anthropic writes it. */
 export function anthropicAnswer(): string {
-  return JSON.stringify({
-    id: "msg_01BenchAnswer0123456789",
-    type: "message",
-    role: "assistant",
-    model: "claude-bench-2026-11-01",
-    content: [{ type: "text", text: STAMP_NONE }],
-    stop_reason: "end_turn",
-    stop_sequence: null,
-    usage: {
-      input_tokens: USAGE.input,
-      cache_creation_input_tokens: 0,
-      cache_read_input_tokens: 0,
-      output_tokens: USAGE.output,
-      service_tier: "standard",
-    },
-  });
+  return sized((text) =>
+    JSON.stringify({
+      id: "msg_01BenchAnswer0123456789",
+      type: "message",
+      role: "assistant",
+      model: "claude-bench-2026-11-01",
+      content: [{ type: "text", text }],
+      stop_reason: "end_turn",
+      stop_sequence: null,
+      usage: {
+        input_tokens: USAGE.input,
+        cache_creation_input_tokens: 0,
+        cache_read_input_tokens: 0,
+        output_tokens: USAGE.output,
+        service_tier: "standard",
+      },
+    }),
+  );
 }
 
-/** A streamed answer: what comes before the content, one piece of content, and what comes after. */
+/** A whole answer as Gemini writes it: with a line for every member. */
+export function geminiAnswer(): string {
+  return sized((text) => JSON.stringify(geminiResponse(text, "STOP", USAGE.output), null, 2));
+}
+
+/** What a whole answer and every chunk of a stream are; usage counts what was written so far. */
+function geminiResponse(text: string, finishReason: string | undefined, written: number): object {
+  return {
+    candidates: [{ content: { parts: [{ text }], role: "model" }, finishReason, index: 0 }],
+    usageMetadata: {
+      promptTokenCount: USAGE.input,
+      candidatesTokenCount: written,
+      totalTokenCount: USAGE.input + written,
+      promptTokensDetails: [{ modality: "TEXT", tokenCount: USAGE.input }],
+    },
+    modelVersion: "gemini-bench-2026-11-01",
+    responseId: "BenchAnswer0123456789ab",
+  };
+}
+
+/** A streamed answer: what comes before the content, its pieces, and what comes after. */
 export interface StreamTemplate {
   readonly first: readonly string[];
-  readonly content: string;
+  /** As many as a stream has, each with one stamp. */
+  readonly contents: readonly string[];
   readonly last: readonly string[];
 }
 
@@ -157,7 +191,7 @@ export function openaiStream(): StreamTemplate {
   const delta = (value: unknown, finish: string | null) => [{ index: 0, delta: value, logprobs: null, finish_reason: finish }];
   return {
     first: [chunk(delta({ role: "assistant", content: "", refusal: null }, null), null)],
-    content: chunk(delta({ content: STAMP_NONE }, null), null),
+    contents: alike(chunk(delta({ content: STAMP_NONE }, null), null)),
     last: [
       chunk(delta({}, "stop"), null),
       chunk([], {
@@ -192,11 +226,30 @@ export function anthropicStream(): StreamTemplate {
       frame("content_block_start", { index: 0, content_block: { type: "text", text: "" } }),
       frame("ping", {}),
     ],
-    content: frame("content_block_delta", { index: 0, delta: { type: "text_delta", text: STAMP_NONE } }),
+    contents: alike(frame("content_block_delta", { index: 0, delta: { type: "text_delta", text: STAMP_NONE } })),
     last: [
       frame("content_block_stop", { index: 0 }),
       frame("message_delta", { delta: { stop_reason: "end_turn", stop_sequence: null }, usage: { output_tokens: USAGE.output } }),
       frame("message_stop", {}),
     ],
   };
+}
+
+/**
+ * A streamed answer as Gemini writes it. Usage stands in every chunk and grows from one to the next; a piece of content is about 350
+ * bytes. A last chunk without words says why the answer ended.
+ */
+export function geminiStream(): StreamTemplate {
+  // It writes a blank after each colon, and ends lines as HTTP does.
+  const chunk = (response: object) => `data: ${JSON.stringify(response).replaceAll('":', '": ')}\r\n\r\n`;
+  return {
+    first: [],
+    contents: Array.from({ length: EVENTS_PER_STREAM }, (_, i) => chunk(geminiResponse(STAMP_NONE, undefined, i + 1))),
+    last: [chunk(geminiResponse("", "STOP", USAGE.output))],
+  };
+}
+
+/** The pieces of formats that write every piece as the one before. */
+function alike(content: string): readonly string[] {
+  return Array.from({ length: EVENTS_PER_STREAM }, () => content);
 }

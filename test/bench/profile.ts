@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import type { Profiler } from "node:inspector";
 import { join } from "node:path";
 import type { Bench, Lengths } from "./measure.ts";
+import { instanceOf } from "./measure.ts";
 import { table } from "./report.ts";
 import type { Row } from "./rows.ts";
 
@@ -18,8 +19,8 @@ export async function profileRows(bench: Bench, rows: readonly Row[], root: stri
   mkdirSync(folder, { recursive: true });
   for (const row of rows.filter(({ subject }) => subject === "outrigger")) {
     // A process of its own for each row, so that nothing is compiled for another row's calls.
-    const name = `outrigger ${row.door}`;
-    await bench.startSubject("outrigger", name);
+    const name = instanceOf(row);
+    await bench.startSubject("outrigger", name, row);
     const child = bench.subjects.get(name)?.child;
     if (child === undefined) throw new Error("the sidecar does not run");
     const ratePerS = row.load.kind === "rate" ? (row.load.ratePerS === "half" ? 2000 : row.load.ratePerS) : 0;

@@ -1,4 +1,5 @@
 /** Tables that people read, made of what rounds measured. */
+import { wayOf } from "./doors.ts";
 import type { Measured } from "./measure.ts";
 import type { Row, TableKey } from "./rows.ts";
 import { TABLES } from "./rows.ts";
@@ -96,7 +97,7 @@ function saturatedLine(result: RowResult, byId: ById): string[] {
 function names({ row }: RowResult): string[] {
   const plain = row.subject === "direct" || row.subject === "nginx";
   const through = row.http === 2 ? "HTTP/2" : "HTTP/1.1";
-  return [row.subject, plain ? `${through}${row.door === "openai" ? "" : ` (${row.door})`}` : row.door];
+  return [row.subject, plain ? `${through}${row.door === "openai" ? "" : ` (${row.door})`}` : wayOf(row.door, row.asked.family)];
 }
 
 function cpuCells(result: RowResult): string[] {

@@ -1,5 +1,7 @@
 /** What is measured: every row of the tables, and beside which other row it stands. */
 import type { Asked, DoorKey } from "./doors.ts";
+import { wayOf } from "./doors.ts";
+import { ANSWER_BYTES } from "./payloads.ts";
 import type { SubjectKey } from "./subjects/start.ts";
 
 /** How a row is loaded. */
@@ -13,6 +15,7 @@ export type Load =
 
 /** One line of a table. */
 export interface Row {
+  /** Table, subject, door (with the format behind it where that is another, see `wayOf`) and version of HTTP. */
   readonly id: string;
   readonly table: TableKey;
   readonly subject: SubjectKey;
@@ -29,7 +32,7 @@ export interface Row {
 
 /** The tables, in their order. */
 export const TABLES = {
-  unary: "Unary calls, saturated: 655-byte answers, 64 calls at once",
+  unary: `Unary calls, saturated: ${ANSWER_BYTES}-byte answers, 64 calls at once`,
   prompt: "Unary calls with prompts of 16 KB, saturated",
   burst: "Streams of 100 events that arrive at once, 16 streams at once",
   paced: "200 streams at once, an event every 20 ms each: 10,000 events a second",
@@ -42,6 +45,7 @@ export type TableKey = keyof typeof TABLES;
 const RATES = [300, 500, 1000, "half"] as const;
 const GPT = "gpt" as const;
 const CLAUDE = "claude" as const;
+const GEMINI = "gemini" as const;
 
 /** All rows. */
 export const ROWS: readonly Row[] = [
@@ -61,6 +65,16 @@ export const ROWS: readonly Row[] = [
     ["portkey", "openai", 1, "unary/nginx/openai/h1", true],
     ["litellm", "openai", 1, "unary/nginx/openai/h1", true],
   ]),
+  ...saturated("unary", { answer: "unary", promptBytes: 600, family: CLAUDE }, [
+    ["nginx", "anthropic", 1, undefined, false],
+    ["outrigger", "anthropic", 1, "unary/nginx/anthropic/h1", false],
+    ["outrigger", "openai", 1, "unary/nginx/openai/h1", false],
+    ["outrigger", "grpc", 2, "unary/nginx/openai/h2", false],
+  ]),
+  ...saturated("unary", { answer: "unary", promptBytes: 600, family: GEMINI }, [
+    ["outrigger", "openai", 1, "unary/nginx/openai/h1", false],
+    ["outrigger", "grpc", 2, "unary/nginx/openai/h2", false],
+  ]),
   ...saturated("prompt", { answer: "unary", promptBytes: 16_000, family: GPT }, [
     ["nginx", "openai", 1, undefined, false],
     ["nginx", "openai", 2, undefined, false],
@@ -76,6 +90,7 @@ export const ROWS: readonly Row[] = [
     ["outrigger", "grpc", 2, "burst/nginx/openai/h2", true],
     ["outrigger", "grpc-web", 1, "burst/nginx/openai/h1", false],
     ["outrigger", "connect-json", 1, "burst/nginx/openai/h1", false],
+    ["outrigger", "anthropic", 1, "burst/nginx/anthropic/h1", false],
     ["connect-node", "grpc", 2, "burst/nginx/openai/h2", true],
     ["portkey", "openai", 1, "burst/nginx/openai/h1", true],
     ["litellm", "openai", 1, "burst/nginx/openai/h1", true],
@@ -83,6 +98,12 @@ export const ROWS: readonly Row[] = [
   ...saturated("burst", { answer: "burst", promptBytes: 600, family: CLAUDE }, [
     ["nginx", "anthropic", 1, undefined, false],
     ["outrigger", "anthropic", 1, "burst/nginx/anthropic/h1", false],
+    ["outrigger", "openai", 1, "burst/nginx/openai/h1", false],
+    ["outrigger", "grpc", 2, "burst/nginx/openai/h2", false],
+  ]),
+  ...saturated("burst", { answer: "burst", promptBytes: 600, family: GEMINI }, [
+    ["outrigger", "openai", 1, "burst/nginx/openai/h1", false],
+    ["outrigger", "grpc", 2, "burst/nginx/openai/h2", false],
   ]),
   ...paced({ answer: 20, promptBytes: 600, family: GPT }, [
     ["direct", "openai", 1, undefined],
@@ -124,7 +145,7 @@ type Line = readonly [SubjectKey, DoorKey, 1 | 2, string | undefined, boolean];
 function saturated(table: TableKey, asked: Asked, lines: readonly Line[]): Row[] {
   const total = asked.answer === "unary" ? 64 : 16;
   return lines.map(([subject, door, http, beside, quick]) => ({
-    id: `${table}/${subject}/${door}/h${http}`,
+    id: `${table}/${subject}/${wayOf(door, asked.family)}/h${http}`,
     table,
     subject,
     door,
@@ -139,7 +160,7 @@ function saturated(table: TableKey, asked: Asked, lines: readonly Line[]): Row[]
 
 function paced(asked: Asked, lines: readonly (readonly [SubjectKey, DoorKey, 1 | 2, string | undefined])[]): Row[] {
   return lines.map(([subject, door, http, beside]) => ({
-    id: `paced/${subject}/${door}/h${http}`,
+    id: `paced/${subject}/${wayOf(door, asked.family)}/h${http}`,
     table: "paced",
     subject,
     door,

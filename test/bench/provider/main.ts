@@ -1,8 +1,8 @@
 /**
  * A provider that costs next to nothing: bytes prepared ahead, written to plain sockets. A process of its own, started by `main.ts`.
  *
- * It speaks OpenAI's format at `/v1/chat/completions` and Anthropic's at `/v1/messages`, and answers as the model's name says
- * (see `modelName`). It counts what it answered, so that a subject's calls can be compared with what reached the provider.
+ * It speaks OpenAI's format at `/v1/chat/completions`, Anthropic's at `/v1/messages` and Gemini's below `/v1beta/models/`, and answers as
+ * the model's name says (see `modelName`). It counts what it answered, so that a subject's calls can be compared with what reached the provider.
  */
 
 import type { AddressInfo, Socket } from "node:net";
@@ -15,6 +15,8 @@ import {
   anthropicAnswer,
   anthropicStream,
   EVENTS_PER_STREAM,
+  geminiAnswer,
+  geminiStream,
   openaiAnswer,
   openaiStream,
   PROVIDER_KEY,
@@ -43,28 +45,36 @@ interface Prepared {
   readonly unary: Buffer;
   readonly burst: Buffer;
   readonly streamHead: Buffer;
-  readonly content: Buffer;
-  readonly stampAt: number;
+  readonly contents: readonly Content[];
   readonly streamTail: Buffer;
+}
+
+/** A piece of content, and where in it the digits of its stamp begin. */
+interface Content {
+  readonly bytes: Buffer;
+  readonly stampAt: number;
 }
 
 const openai = prepare(openaiAnswer(), openaiStream());
 const anthropic = prepare(anthropicAnswer(), anthropicStream());
+const gemini = prepare(geminiAnswer(), geminiStream());
 
 function prepare(answer: string, stream: StreamTemplate): Prepared {
   const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
   const head = `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n`;
   const first = stream.first.map(chunk).join("");
-  const content = chunk(stream.content);
+  const contents = stream.contents.map(chunk);
   const last = `${stream.last.map(chunk).join("")}0\r\n\r\n`;
   return {
     unary: Buffer.from(
       `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\ncontent-length: ${Buffer.byteLength(answer)}\r\n\r\n${answer}`,
     ),
-    burst: Buffer.from(head + first + content.repeat(EVENTS_PER_STREAM) + last),
+    burst: Buffer.from(head + first + contents.join("") + last),
     streamHead: Buffer.from(head + first),
-    content: Buffer.from(content),
-    stampAt: content.indexOf(STAMP_NONE) + STAMP_MARK.length,
+    contents: contents.map((content) => ({
+      bytes: Buffer.from(content),
+      stampAt: content.indexOf(STAMP_NONE) + STAMP_MARK.length,
+    })),
     streamTail: Buffer.from(last),
   };
 }
@@ -94,29 +104,55 @@ function serve(socket: Socket): void {
   });
 }
 
-const STREAMING = Buffer.from('"stream":true');
-const PACED = Buffer.from("-bench-paced-");
-
 function answer(socket: Socket, head: string, body: Buffer): void {
   counts.requests++;
   if (head.includes(PROVIDER_KEY)) counts.withProviderKey++;
-  const format = head.startsWith("POST /v1/chat/completions ") ? openai : head.startsWith("POST /v1/messages ") ? anthropic : undefined;
-  if (format === undefined) {
+  const asked = readAsked(head, body);
+  if (asked === undefined) {
     socket.write("HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}");
     return;
   }
-  if (!body.includes(STREAMING)) {
+  const { format, streaming, gapMs } = asked;
+  if (!streaming) {
     socket.write(format.unary);
     return;
   }
   counts.streams++;
-  const pacedAt = body.indexOf(PACED);
-  if (pacedAt < 0) {
+  if (gapMs === undefined) {
     counts.events += EVENTS_PER_STREAM;
     socket.write(format.burst);
     return;
   }
-  pace(socket, format, Number.parseInt(body.toString("latin1", pacedAt + PACED.length, pacedAt + PACED.length + 6), 10));
+  pace(socket, format, gapMs);
+}
+
+/** What a request asks for; without a gap everything comes at once. */
+interface AskedHere {
+  readonly format: Prepared;
+  readonly streaming: boolean;
+  readonly gapMs: number | undefined;
+}
+
+const STREAMING = Buffer.from('"stream":true');
+const PACED = "-bench-paced-";
+const PACED_BYTES = Buffer.from(PACED);
+// Where model and kind of answer stand in the path. Without `alt=sse` the stream would be an array, which nobody here asks for.
+const GEMINI = /^POST \/v1beta\/models\/([^/: ]+):(generateContent|streamGenerateContent\?alt=sse) /;
+
+function readAsked(head: string, body: Buffer): AskedHere | undefined {
+  const format = head.startsWith("POST /v1/chat/completions ") ? openai : head.startsWith("POST /v1/messages ") ? anthropic : undefined;
+  if (format !== undefined) {
+    const streaming = body.includes(STREAMING);
+    const at = streaming ? body.indexOf(PACED_BYTES) : -1;
+    const gap = at < 0 ? "" : body.toString("latin1", at + PACED.length, at + PACED.length + 6);
+    return { format, streaming, gapMs: at < 0 ? undefined : Number.parseInt(gap, 10) };
+  }
+  const found = GEMINI.exec(head);
+  if (found === null) return undefined;
+  const [, model = "", method = ""] = found;
+  const at = model.indexOf(PACED);
+  const gapMs = at < 0 ? undefined : Number.parseInt(model.slice(at + PACED.length), 10);
+  return { format: gemini, streaming: method.startsWith("stream"), gapMs };
 }
 
 /** A stream that says something at a steady pace. */
@@ -174,14 +210,14 @@ function turn(): void {
 /** Writes one event, stamped with the moment of its writing. */
 function speak(stream: Paced): void {
   const { socket, format } = stream;
-  if (socket.destroyed) {
+  const content = format.contents[stream.written];
+  if (socket.destroyed || content === undefined) {
     pacedCount--;
     counts.cut++;
     return;
   }
-  const bytes = Buffer.allocUnsafe(format.content.length);
-  format.content.copy(bytes);
-  bytes.write(String(Math.round(nowUs())).padStart(STAMP_DIGITS, "0"), format.stampAt, "latin1");
+  const bytes = Buffer.from(content.bytes);
+  bytes.write(String(Math.round(nowUs())).padStart(STAMP_DIGITS, "0"), content.stampAt, "latin1");
   socket.write(bytes);
   counts.events++;
   if (++stream.written === EVENTS_PER_STREAM) {

@@ -37,10 +37,22 @@ const resources: Resources = {
       apiVersion,
       kind: "Provider",
       metadata: { name: "fake-anthropic" },
-      spec: { dialect: { case: "anthropic", value: {} }, endpoint: `http://127.0.0.1:${providerPort}`, credential, limits },
+      spec: {
+        // Of a model that it does not know the sidecar thinks that it takes no temperature, which all requests here set.
+        dialect: { case: "anthropic", value: { models: [{ pattern: "claude-bench-*", sampling: true }] } },
+        endpoint: `http://127.0.0.1:${providerPort}`,
+        credential,
+        limits,
+      },
+    }),
+    create(ProviderSchema, {
+      apiVersion,
+      kind: "Provider",
+      metadata: { name: "fake-gemini" },
+      spec: { dialect: { case: "gemini", value: {} }, endpoint: `http://127.0.0.1:${providerPort}`, credential, limits },
     }),
   ],
-  routes: [route("gpt", "gpt-*", "fake-openai"), route("claude", "claude-*", "fake-anthropic")],
+  routes: [route("gpt", "gpt-*", "fake-openai"), route("claude", "claude-*", "fake-anthropic"), route("gemini", "gemini-*", "fake-gemini")],
   consumers: [
     create(ConsumerSchema, {
       apiVersion,
