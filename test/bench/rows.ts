@@ -106,13 +106,17 @@ export const ROWS: readonly Row[] = [
     ["outrigger", "openai", 1, "burst/nginx/openai/h1", true],
     ["outrigger", "grpc", 2, "burst/nginx/openai/h2", false],
   ]),
-  ...paced({ answer: 20, promptBytes: 600, family: GPT }, [
+  ...paced({ answer: 20, promptBytes: 600, family: GPT }, true, [
     ["direct", "openai", 1, undefined],
     ["nginx", "openai", 1, undefined],
     ["nginx", "openai", 2, undefined],
     ["envoy", "openai", 1, "paced/nginx/openai/h1"],
     ["outrigger", "openai", 1, "paced/nginx/openai/h1"],
     ["outrigger", "grpc", 2, "paced/nginx/openai/h2"],
+  ]),
+  ...paced({ answer: 20, promptBytes: 600, family: CLAUDE }, false, [
+    ["nginx", "anthropic", 1, undefined],
+    ["outrigger", "anthropic", 1, "paced/nginx/anthropic/h1"],
   ]),
   ...RATES.flatMap((ratePerS) => [
     // A direct call has no saturation of its own to take half of.
@@ -159,7 +163,7 @@ function saturated(table: TableKey, asked: Asked, lines: readonly Line[]): Row[]
   }));
 }
 
-function paced(asked: Asked, lines: readonly (readonly [SubjectKey, DoorKey, 1 | 2, string | undefined])[]): Row[] {
+function paced(asked: Asked, quick: boolean, lines: readonly (readonly [SubjectKey, DoorKey, 1 | 2, string | undefined])[]): Row[] {
   return lines.map(([subject, door, http, beside]) => ({
     id: `paced/${subject}/${wayOf(door, asked.family)}/h${http}`,
     table: "paced",
@@ -169,7 +173,7 @@ function paced(asked: Asked, lines: readonly (readonly [SubjectKey, DoorKey, 1 |
     asked,
     load: { kind: "paced", connections: http === 2 ? 10 : 200, streams: http === 2 ? 20 : 1 },
     beside,
-    quick: true,
+    quick,
   }));
 }
 
