@@ -76,6 +76,7 @@ export class Http1Exchange implements Exchange, Kept {
   readonly query: string;
   readonly peer: string;
   extraHeaders = noHeaders;
+  place = -1;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #keeper: Keeper;
@@ -271,6 +272,7 @@ export class Http2Exchange implements Exchange, Kept {
   readonly query: string;
   readonly peer: string;
   extraHeaders = noHeaders;
+  place = -1;
   readonly #stream: ServerHttp2Stream;
   #requestHeaders: IncomingHttpHeaders;
   readonly #keeper: Keeper;

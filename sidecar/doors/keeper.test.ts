@@ -3,6 +3,7 @@ import { ManualClock } from "../../test/kit/clock.ts";
 import { bufferedBytesHigh, Keeper, type Kept, usualPatience } from "./keeper.ts";
 
 class Guest implements Kept {
+  place = -1;
   looks: number[] = [];
   expelled = 0;
 
@@ -36,7 +37,7 @@ test("one that leaves while all are looked at takes nobody with it", () => {
   const clock = new ManualClock();
   const keeper = new Keeper(clock, usualPatience);
   const last = new Guest();
-  const leaver: Kept = { check: () => keeper.leave(leaver), expel: () => {} };
+  const leaver: Kept = { place: -1, check: () => keeper.leave(leaver), expel: () => {} };
   keeper.enter(leaver);
   keeper.enter(last);
   clock.advance(usualPatience.sweepMs);
