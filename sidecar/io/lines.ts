@@ -13,8 +13,8 @@ export interface LineWriter {
   flush?(done?: (error?: Error) => void): void;
 }
 
-// Some 70 lines.
-const gatheredBytesMin = 32 * 1024;
+// Some 140 lines.
+const gatheredBytesMin = 64 * 1024;
 
 /** Opens a file by its number, such as 2 for standard error, or by its path. */
 export function openLines(file: number | string): LineWriter {
