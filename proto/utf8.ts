@@ -4,6 +4,10 @@
 
 /** How many bytes a text takes. A surrogate that stands alone counts as the replacement character, which is what is written for it. */
 export function utf8Length(text: string): number {
+  return text.length <= countedByHandMax ? countedByHand(text) : countedNatively(text);
+}
+
+function countedByHand(text: string): number {
   let length = text.length;
   for (let index = 0; index < text.length; index++) {
     const unit = text.charCodeAt(index);
@@ -32,5 +36,8 @@ export function writeUtf8(target: Uint8Array, position: number, text: string, le
   return end;
 }
 
+const countedByHandMax = 16; // calling the native count takes as long as this loop
 const byHandMax = 64; // beyond this the encoder's native loop repays the cost of calling it
+// Browsers, where clients of ours run too, have no such function.
+const countedNatively: (text: string) => number = typeof Buffer === "undefined" ? countedByHand : Buffer.byteLength;
 const encoder = new TextEncoder();
