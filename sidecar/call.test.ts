@@ -104,6 +104,63 @@ describe("watching an answer", () => {
     expect(state.left).toBe(true);
     expect(seen).toEqual([1, "over: Error: cannot look"]);
   });
+
+  // Watchers of one answer look from one place, which must not be noticed: a bare iterable between them keeps them apart.
+  const apart = (answer: AsyncIterable<Batch>): AsyncIterable<Batch> => ({ [Symbol.asyncIterator]: () => answer[Symbol.asyncIterator]() });
+  const together = (answer: AsyncIterable<Batch>): AsyncIterable<Batch> => answer;
+  const failing = ["nothing", "the beginning", "the answer", "the inner watcher", "the middle watcher", "the outer watcher"] as const;
+  it.each(failing)("tells each of several watchers the same as if it were alone: %s fails", async (fails) => {
+    const outcomes: unknown[] = [];
+    for (const between of [apart, together]) {
+      const log: string[] = [];
+      const watcher = (name: string): AnswerWatcher => ({
+        pass(batch) {
+          log.push(`${name} sees ${batch.length}`);
+          if (fails === `the ${name} watcher`) throw new Error(name);
+          return [...batch, textEvent(0, name)];
+        },
+        over: (failure) => log.push(`${name} over: ${failure}`),
+      });
+      const begin = (): AsyncIterable<Batch> => {
+        log.push("begun");
+        if (fails === "the beginning") throw new Error("no beginning");
+        return fails === "the answer" ? broken() : answerOf(text, text);
+      };
+      async function* broken(): AsyncGenerator<Batch> {
+        yield text;
+        throw new Error("broken");
+      }
+      const inner = between(watchAnswer(begin, watcher("inner")));
+      const middle = between(watchAnswer(() => inner, watcher("middle")));
+      const iterator = watchAnswer(() => middle, watcher("outer"))[Symbol.asyncIterator]();
+      for (let turn = 0; turn < 4; turn++) {
+        log.push(await iterator.next().then(({ done, value }) => `${done} ${value?.length}`, String));
+      }
+      // In which order several hear that the answer was left is nobody's business.
+      outcomes.push(
+        ["begun", "inner", "middle", "outer", "Error", "false", "true"].map((name) => log.filter((line) => line.startsWith(name))),
+      );
+    }
+    expect(outcomes[1]).toEqual(outcomes[0]);
+    expect(outcomes[0]).toContainEqual(["begun"]);
+  });
+
+  it("tells each of several watchers once that the answer was left", async () => {
+    const [inner, outer] = [remembering(), remembering()];
+    const { answer, asked, state } = byHand();
+    const watched = watchAnswer(() => answer, inner.watcher);
+    const iterator = watchAnswer(() => watched, outer.watcher)[Symbol.asyncIterator]();
+    const first = iterator.next();
+    asked[0]?.resolve({ done: false, value: text });
+    await first;
+    await iterator.return?.();
+    await iterator.return?.();
+    expect(state.left).toBe(true);
+    expect([inner.seen, outer.seen]).toEqual([
+      [1, "over"],
+      [1, "over"],
+    ]);
+  });
 });
 
 describe("a secret", () => {

@@ -34,7 +34,7 @@ export interface Call {
   /** W3C trace context of the caller, or undefined. */
   readonly traceparent: string | undefined;
   /** Aborted when the caller leaves, when the deadline passes and when the sidecar stops; its reason is a `Fault`. */
-  readonly signal: AbortSignal;
+  readonly signal: CallSignal;
   /** When the door had the whole request, on the monotonic clock, in milliseconds. */
   readonly startedAtMs: number;
   /** When the call must be over, on the monotonic clock, in milliseconds; `Infinity` without a deadline. */
@@ -49,6 +49,17 @@ export interface Call {
   readonly watch: ((batch: Batch) => void) | undefined;
   /** What was decided and found out on the way, for `record` and for explanations. The one thing that filters write to. */
   readonly notes: CallNotes;
+}
+
+/**
+ * What tells a call that nobody waits for it any more. An `AbortSignal` is one; what costs less than the machinery of events, which
+ * every call would pay for and few would use, is one too.
+ */
+export interface CallSignal {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
 }
 
 /** A call whose request is a conversation. */
@@ -148,17 +159,18 @@ export function watchAnswer(begin: () => AsyncIterable<Batch>, watcher: AnswerWa
 }
 
 class WatchedAnswer implements AsyncIterableIterator<Batch> {
-  readonly #begin: () => AsyncIterable<Batch>;
-  readonly #watcher: AnswerWatcher;
+  #begin: () => AsyncIterable<Batch>;
+  /** The innermost first, which sees a batch first. */
+  readonly #watchers: AnswerWatcher[];
   readonly #onResult = (result: IteratorResult<Batch>) => this.#take(result);
-  readonly #onFailure = (failure: unknown) => this.#fail(failure);
+  readonly #onFailure = (failure: unknown) => this.#fail(failure, 0);
   #answer: AsyncIterator<Batch> | undefined;
   #asked = false;
   #over = false;
 
   constructor(begin: () => AsyncIterable<Batch>, watcher: AnswerWatcher) {
     this.#begin = begin;
-    this.#watcher = watcher;
+    this.#watchers = [watcher];
   }
 
   [Symbol.asyncIterator](): this {
@@ -168,9 +180,9 @@ class WatchedAnswer implements AsyncIterableIterator<Batch> {
   next(): Promise<IteratorResult<Batch>> {
     if (this.#over) return Promise.resolve(nothingMore);
     try {
-      this.#answer ??= this.#begin()[Symbol.asyncIterator]();
+      this.#answer ??= this.#started();
     } catch (failure) {
-      this.#end(failure);
+      this.#end(failure, 0);
       return Promise.reject(failure);
     }
     this.#asked = true;
@@ -179,38 +191,56 @@ class WatchedAnswer implements AsyncIterableIterator<Batch> {
 
   /** The caller leaves. What it asked for and did not get yet still tells how the answer ended, such as by its deadline. */
   return(): Promise<IteratorResult<Batch>> {
-    if (this.#answer !== undefined && !this.#asked) this.#end(undefined);
+    if (this.#answer !== undefined && !this.#asked) this.#end(undefined, 0);
     const answer = this.#answer;
     if (answer === undefined) this.#over = true;
     return answer?.return?.() ?? Promise.resolve(nothingMore);
   }
 
+  /** Begins the answer. Where that is watched too, its watchers look from here: one step and one promise less for each batch. */
+  #started(): AsyncIterator<Batch> {
+    let answer = this.#begin();
+    while (answer instanceof WatchedAnswer && answer.#answer === undefined && !answer.#over) {
+      // Whoever else holds it finds it over.
+      answer.#over = true;
+      this.#watchers.unshift(...answer.#watchers);
+      answer = answer.#begin();
+    }
+    return answer[Symbol.asyncIterator]();
+  }
+
   #take(result: IteratorResult<Batch>): IteratorResult<Batch> {
     this.#asked = false;
     if (result.done === true) {
-      this.#end(undefined);
+      this.#end(undefined, 0);
       return result;
     }
-    try {
-      const batch = this.#watcher.pass(result.value);
-      return batch === result.value ? result : { done: false, value: batch };
-    } catch (failure) {
-      // A watcher that fails must not leave the provider talking to nobody.
-      this.#answer?.return?.().then(undefined, ignore);
-      return this.#fail(failure);
+    let batch = result.value;
+    for (let index = 0; index < this.#watchers.length; index++) {
+      try {
+        batch = (this.#watchers[index] as AnswerWatcher).pass(batch);
+      } catch (failure) {
+        // A watcher that fails must not leave the provider talking to nobody.
+        this.#answer?.return?.().then(undefined, ignore);
+        return this.#fail(failure, index);
+      }
     }
+    return batch === result.value ? result : { done: false, value: batch };
   }
 
-  #fail(failure: unknown): never {
+  #fail(failure: unknown, from: number): never {
     this.#asked = false;
-    this.#end(failure);
+    this.#end(failure, from);
     throw failure;
   }
 
-  #end(failure: unknown): void {
+  /** Tells every watcher. Those before `from` saw nothing fail: for them the answer was left. */
+  #end(failure: unknown, from: number): void {
     if (this.#over) return;
     this.#over = true;
-    this.#watcher.over(failure);
+    this.#watchers.forEach((watcher, index) => {
+      watcher.over(index < from ? undefined : failure);
+    });
   }
 }
 

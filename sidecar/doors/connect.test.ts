@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { Code, createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Batch, endEvent, finishEvent, heartbeatEvent, reasoningEvent, startEvent, textEvent, usageEvent } from "../../proto/chat.ts";
-import { Fault, FaultReason } from "../../proto/fault.ts";
+import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
 import {
   ChatCompletionService,
   CreateChatCompletionRequestSchema,
@@ -200,7 +200,7 @@ describe.each([
       clock.advance(1);
       expect(await streaming).toMatchObject(expected);
       expect(await unary).toMatchObject(expected);
-      expect(house.calls.map(({ signal }) => signal.reason.kind.name)).toEqual(["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"]);
+      expect(house.calls.map(({ signal }) => toFault(signal.reason).kind.name)).toEqual(["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"]);
       await until(() => answers.every(({ left }) => left));
     });
 
@@ -223,7 +223,7 @@ describe.each([
       leaving.abort();
       expect(await Promise.all([streaming, unary])).toEqual(["left", "left"]);
       await until(() => house.calls.every(({ signal }) => signal.aborted));
-      expect(house.calls.map(({ signal }) => signal.reason.kind.name)).toEqual(["CANCELLED", "CANCELLED"]);
+      expect(house.calls.map(({ signal }) => toFault(signal.reason).kind.name)).toEqual(["CANCELLED", "CANCELLED"]);
       await until(() => answers.every(({ left }) => left));
       expect(house.warnings).toEqual([]);
     });

@@ -408,9 +408,8 @@ export class Http2Exchange implements Exchange, Kept {
   }
 
   #sendHead(endStream: boolean): void {
-    const headers = headerObject(this.#headers);
-    addHeaders(headers, this.extraHeaders);
-    headers[":status"] = this.#status;
+    // An object would be copied by Node to one that V8 keeps as a hash table; of an array only its own date is added.
+    const headers = [":status", String(this.#status), ...this.#headers, ...this.extraHeaders];
     this.#stream.respond(headers, this.#trailers ? withTrailers : endStream ? endOfStream : undefined);
     this.#headSent = true;
   }

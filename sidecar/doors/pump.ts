@@ -7,7 +7,7 @@
  */
 import type { AnyRequest, Batch, NativeRequest } from "../../proto/chat.ts";
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
-import { type Call, type DoorName, type House, newNotes, type Secret } from "../call.ts";
+import { type Call, type CallSignal, type DoorName, type House, newNotes, type Secret } from "../call.ts";
 import type { Exchange } from "./exchange.ts";
 import { pieceBytesMax } from "./keeper.ts";
 
@@ -75,7 +75,7 @@ export function pump(house: House, exchange: Exchange, parts: CallParts, renderi
 }
 
 /** The call that a door's parts make, beginning now. `signal` is the one that ends it. */
-export function callOf(parts: CallParts, signal: AbortSignal, startedAtMs: number): Call {
+export function callOf(parts: CallParts, signal: CallSignal, startedAtMs: number): Call {
   return {
     id: parts.id,
     door: parts.door,
@@ -127,7 +127,7 @@ class Pump {
   readonly #house: House;
   readonly #exchange: Exchange;
   readonly #rendering: Rendering;
-  readonly #controller = new AbortController();
+  readonly #leaving = new Leaving();
   readonly #call: Call;
   readonly #onResult = (result: IteratorResult<Batch>) => this.#take(result);
   readonly #onError = (caught: unknown) => this.#failed(caught);
@@ -143,7 +143,7 @@ class Pump {
     this.#house = house;
     this.#exchange = exchange;
     this.#rendering = rendering;
-    this.#call = callOf(parts, this.#controller.signal, house.clock.monotonicMs());
+    this.#call = callOf(parts, this.#leaving, house.clock.monotonicMs());
   }
 
   start(): void {
@@ -185,7 +185,7 @@ class Pump {
       more = this.#write(batch);
     } catch (caught) {
       // The provider is still sending, to nobody from now on.
-      this.#controller.abort(toFault(caught));
+      this.#leaving.abort(toFault(caught));
       this.#failed(caught);
       this.#leave();
       return;
@@ -238,7 +238,7 @@ class Pump {
   /** The answer must stop now, wherever it is. */
   #stop(fault: Fault): void {
     if (this.#over) return;
-    this.#controller.abort(fault);
+    this.#leaving.abort(fault);
     this.#close(fault);
     this.#leave();
   }
@@ -285,6 +285,34 @@ class Pump {
     this.#iterator?.return?.().then(undefined, this.#onError);
   }
 }
+
+/** Tells a call that nobody waits for it. Nearly every call has one listener, and few are ever told. */
+class Leaving implements CallSignal {
+  aborted = false;
+  reason: unknown = undefined;
+  #listeners: readonly (() => void)[] = noListeners;
+
+  addEventListener(_type: "abort", listener: () => void): void {
+    this.#listeners = [...this.#listeners, listener];
+  }
+
+  removeEventListener(_type: "abort", listener: () => void): void {
+    this.#listeners =
+      this.#listeners.length === 1 && this.#listeners[0] === listener ? noListeners : this.#listeners.filter((each) => each !== listener);
+  }
+
+  /** Tells whoever listens, once. */
+  abort(reason: Fault): void {
+    if (this.aborted) return;
+    this.aborted = true;
+    this.reason = reason;
+    const listeners = this.#listeners;
+    this.#listeners = noListeners;
+    for (const listener of listeners) listener();
+  }
+}
+
+const noListeners: readonly (() => void)[] = Object.freeze([]);
 
 /** Writes a large last piece as fast as the caller takes it, so that one who takes nothing is noticed and holds little. */
 class Remainder {

@@ -316,7 +316,7 @@ class Answer implements AsyncIterableIterator<Batch>, UpstreamHandler {
       this.#onAbort();
       return;
     }
-    call.signal.addEventListener("abort", this.#onAbort, { once: true });
+    call.signal.addEventListener("abort", this.#onAbort);
     const late = wire.living?.ready();
     if (late === undefined) this.#send();
     else {
