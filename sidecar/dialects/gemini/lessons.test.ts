@@ -256,6 +256,16 @@ describe("usage", () => {
     expect(response.usage?.inputTokens).toBe(10n);
   });
 
+  it("is told once for each read, and before a failure too", () => {
+    const counted = (promptTokenCount: number): string => stream(usage({ promptTokenCount, totalTokenCount: promptTokenCount }));
+    const told = (...pieces: string[]): unknown[] =>
+      readPieces(client, pieces).events.flatMap((each) => (each.case === "usage" ? [[each.value.inputTokens, each.value.nativeJson]] : []));
+    const of = (tokens: number): unknown[] => [BigInt(tokens), `{"promptTokenCount":${tokens},"totalTokenCount":${tokens}}`];
+    expect(told(counted(1) + counted(2), counted(2), counted(3) + counted(4))).toEqual([of(2), of(4)]);
+    expect(told(counted(1) + counted(2), `${counted(3)}data: {\r\n\r\n${counted(4)}`)).toEqual([of(2), of(3)]);
+    expect(told(counted(1) + counted(2), stream(usage({ trafficType: "X" })))).toEqual([of(2)]);
+  });
+
   it("23: what the provider did not say is absent and not 0", () => {
     const { response } = readPieces(client, [
       stream({ ...chunk([{ text: "a" }], stop), usageMetadata: { candidatesTokenCount: 1, cachedContentTokenCount: null } }),

@@ -15,10 +15,9 @@ import {
   startEvent,
   textEvent,
   toolCallEvent,
-  usageEvent,
 } from "../../../proto/chat.ts";
 import { Fault } from "../../../proto/fault.ts";
-import { FinishReason, type TokenLogprob, type Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
+import { FinishReason, type TokenLogprob } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { JsonArrayReader } from "../../framing/jsonArray.ts";
@@ -31,7 +30,7 @@ import { geminiNames } from "./names.ts";
 import { PartialArguments } from "./partialArguments.ts";
 import { faultInAnswer } from "./readFault.ts";
 import { type SealedPart, showSeal } from "./seal.ts";
-import { hasCounts, readUsage } from "./usage.ts";
+import { RunningUsage } from "./usage.ts";
 
 /** Begins to read an answer. */
 export function readAnswer(input: AnswerInput): AnswerReader {
@@ -73,6 +72,7 @@ class Reader implements AnswerReader {
       if (!(caught instanceof Fault)) throw caught;
       this.failure = caught;
     }
+    this.#reading.usage.tell(events);
     return events.length === 0 ? none : [events];
   }
 }
@@ -194,10 +194,8 @@ class Reading {
   readonly #candidates = new Map<number, Candidate>();
   readonly #ids = new Set<string>();
   readonly #sources = new Set<string>();
+  readonly usage = new RunningUsage();
   #begun = false;
-  #usage: Usage | undefined;
-  #usageText = "";
-  #usageCounts = false;
   #blockReason: string | undefined;
   #blockMessage = "";
 
@@ -225,7 +223,7 @@ class Reading {
         if (isObject(candidate)) this.#candidate(candidate, place.member("candidates").element(index), events);
       });
     }
-    if (isObject(usageMetadata)) this.#addUsage(usageMetadata, place.member("usageMetadata").json(), events);
+    if (isObject(usageMetadata)) this.usage.add(usageMetadata, place.member("usageMetadata"));
   }
 
   /** The bytes are over: the last events of an answer that is complete. Throws the fault of one that is not. */
@@ -239,8 +237,7 @@ class Reading {
       }
     }
     for (const candidate of candidates) this.#closeCall(candidate, events);
-    // A blocked prompt is told by usage without any count, which is a count of nothing.
-    if (this.#usage !== undefined && !this.#usageCounts) events.push(usageEvent(this.#usage));
+    this.usage.tellLast(events);
     for (const { index, finishReason, finishMessage, calls } of candidates) {
       if (finishReason !== undefined) {
         events.push(finishEvent(index, finishReasonOf(finishReason, calls > 0), finishReason, "", finishMessage));
@@ -394,16 +391,6 @@ class Reading {
         native: { $typeName: "outrigger.chat.v1.Extra", dialect: "gemini", path, json },
       }),
     );
-  }
-
-  /** Running totals: the last ones hold. One without a count tells of the kind of traffic, and replaces none. */
-  #addUsage(metadata: JsonObject, text: string, events: ChatEvent[]): void {
-    const counts = hasCounts(metadata);
-    if (text === this.#usageText || (this.#usageCounts && !counts)) return;
-    this.#usageText = text;
-    this.#usageCounts = counts;
-    this.#usage = readUsage(metadata, text);
-    if (counts) events.push(usageEvent(this.#usage));
   }
 }
 

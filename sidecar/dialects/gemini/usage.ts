@@ -3,12 +3,49 @@
  *
  * Here thinking stands beside the answer's count and not in it, and what the provider's own tools read beside the prompt's. A count that
  * is 0 is left out of the JSON, as protocol buffers do it. In a stream each chunk has running totals: the last one holds, none is added.
+ * So of all that one read brings only the last is read and told: nobody sees the ones before it, since a batch is taken in as one.
  */
+import { usageEvent } from "../../../proto/chat.ts";
 import type { Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
-import type { JsonObject } from "../../framing/json.ts";
+import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
+import type { JsonObject, JsonPlace } from "../../framing/json.ts";
+
+/** The running totals of one answer. */
+export class RunningUsage {
+  /** The last ones that are not told yet, and where their text stands. */
+  #metadata: JsonObject | undefined;
+  #place: JsonPlace | undefined;
+  /** Whether any so far counted something. */
+  #counted = false;
+  #toldText = "";
+
+  /** Takes in the totals of one chunk. Those without a count tell of the kind of traffic, and replace none. */
+  add(metadata: JsonObject, place: JsonPlace): void {
+    const counts = hasCounts(metadata);
+    if (this.#counted && !counts) return;
+    this.#counted = counts;
+    this.#metadata = metadata;
+    this.#place = place;
+  }
+
+  /** Adds the event of the last totals, if they count something that was not told. */
+  tell(events: ChatEvent[]): void {
+    if (this.#counted) this.tellLast(events);
+  }
+
+  /** The same at an answer's end. A blocked prompt is told by usage without any count, which is a count of nothing. */
+  tellLast(events: ChatEvent[]): void {
+    if (this.#metadata === undefined || this.#place === undefined) return;
+    const text = this.#place.json();
+    if (text !== this.#toldText) events.push(usageEvent(readUsage(this.#metadata, text)));
+    this.#toldText = text;
+    this.#metadata = undefined;
+    this.#place = undefined;
+  }
+}
 
 /** The usage that a `usageMetadata` means. `text` is its exact text. */
-export function readUsage(metadata: JsonObject, text: string): Usage {
+function readUsage(metadata: JsonObject, text: string): Usage {
   const prompt = count(metadata.promptTokenCount);
   const toolPrompt = count(metadata.toolUsePromptTokenCount);
   const answer = count(metadata.candidatesTokenCount);
@@ -25,7 +62,7 @@ export function readUsage(metadata: JsonObject, text: string): Usage {
 }
 
 /** Whether a `usageMetadata` counts anything: the first chunks of some streams tell of the kind of traffic alone. */
-export function hasCounts(metadata: JsonObject): boolean {
+function hasCounts(metadata: JsonObject): boolean {
   return countNames.some((name) => count(metadata[name]) !== undefined);
 }
 
