@@ -21,13 +21,14 @@ import { FinishReason, type TokenLogprob } from "../../../proto/gen/outrigger/ch
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
 import { JsonArrayReader } from "../../framing/jsonArray.ts";
-import { type SseBlock, SseReader } from "../../framing/sse.ts";
+import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import { incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
 import { toolNames } from "../toolNames.ts";
 import { finishReasonName, finishReasonOf } from "./finishReasons.ts";
 import { geminiNames } from "./names.ts";
 import { PartialArguments } from "./partialArguments.ts";
+import { PlainChunks } from "./plainChunk.ts";
 import { faultInAnswer } from "./readFault.ts";
 import { type SealedPart, showSeal } from "./seal.ts";
 import { RunningUsage } from "./usage.ts";
@@ -123,6 +124,7 @@ class BodyFraming implements Framing {
 class SseFraming implements Framing {
   readonly #bytesMax: number;
   readonly #frames: SseReader;
+  readonly #plain = new PlainChunks();
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
@@ -131,25 +133,36 @@ class SseFraming implements Framing {
 
   read(bytes: Uint8Array, reading: Reading, events: ChatEvent[]): void {
     const block = this.#frames.read(bytes);
-    readFrames(block, reading, events, false);
+    this.#take(block, reading, events, false);
     if (block.tooLong) throw tooLarge(this.#bytesMax);
   }
 
   end(reading: Reading, events: ChatEvent[]): void {
-    readFrames(this.#frames.end(), reading, events, true);
+    this.#take(this.#frames.end(), reading, events, true);
   }
-}
 
-function readFrames({ frames }: SseBlock, reading: Reading, events: ChatEvent[], atEnd: boolean): void {
-  for (const frame of frames) {
-    if (frame.kind !== "data") {
-      if (frame.kind === "comment") events.push(heartbeatEvent());
-      continue;
+  #take({ frames }: SseBlock, reading: Reading, events: ChatEvent[], atEnd: boolean): void {
+    for (const frame of frames) {
+      if (frame.kind === "data") this.#chunk(frame, reading, events, atEnd);
+      else if (frame.kind === "comment") events.push(heartbeatEvent());
+    }
+  }
+
+  #chunk(frame: SseFrame, reading: Reading, events: ChatEvent[], atEnd: boolean): void {
+    const plain = this.#plain;
+    const words = plain.match(frame);
+    if (words !== undefined) {
+      reading.words(plain.candidate, words, plain.thought, events);
+      if (plain.usageCounts !== undefined) reading.usage.addAt(frame.block, plain.usageStart, plain.usageEnd, plain.usageCounts);
+      return;
     }
     const text = frame.text();
     // Some servers end every stream as another API ends its own. What is cut off at the end of a stream is no frame.
-    if (text.trim() === "[DONE]" || (atEnd && !isJson(text))) continue;
-    reading.response(text, events);
+    if (text.trim() === "[DONE]" || (atEnd && !isJson(text))) return;
+    const before = events.length;
+    const response = reading.response(text, events);
+    const said = events.length === before + 1 ? events[before]?.event.case : undefined;
+    if (said === "text" || said === "reasoning") plain.learn(frame, response);
   }
 }
 
@@ -204,8 +217,15 @@ class Reading {
     this.#callers = toolNames(input.request, geminiNames).callers;
   }
 
-  /** Takes in one response: the whole answer, or a chunk of it. */
-  response(text: string, events: ChatEvent[]): void {
+  /** Takes in a piece of one candidate's text or thinking. */
+  words(index: number, text: string, thought: boolean, events: ChatEvent[]): void {
+    const candidate = this.#known(index);
+    if (thought) this.#thought(candidate, text, events);
+    else this.#text(candidate, text, events);
+  }
+
+  /** Takes in one response, the whole answer or a chunk of it, and returns its JSON. */
+  response(text: string, events: ChatEvent[]): JsonObject {
     const response = parseObject(text);
     if (response.error !== undefined && response.error !== null) throw faultInAnswer(response.error);
     const place = JsonPlace.root(text);
@@ -224,6 +244,7 @@ class Reading {
       });
     }
     if (isObject(usageMetadata)) this.usage.add(usageMetadata, place.member("usageMetadata"));
+    return response;
   }
 
   /** The bytes are over: the last events of an answer that is complete. Throws the fault of one that is not. */
@@ -291,19 +312,26 @@ class Reading {
     if (isObject(functionCall)) {
       this.#call(candidate, functionCall, place.member("functionCall"), signature, events);
     } else if (typeof text === "string" && part.thought === true) {
-      if (candidate.openBlock === -1) candidate.openBlock = candidate.blocks++;
-      if (text !== "") events.push(reasoningEvent(candidate.index, candidate.openBlock, text, ownThinking));
+      this.#thought(candidate, text, events);
       if (signature !== "") seal(candidate, { kind: "thought" }, signature, events);
     } else if (typeof text === "string") {
-      if (text !== "") {
-        candidate.openBlock = -1;
-        events.push(textEvent(candidate.index, text));
-      }
+      this.#text(candidate, text, events);
       if (signature !== "") seal(candidate, { kind: text === "" ? "end" : "text" }, signature, events);
     } else if (Object.keys(part).some((member) => member !== "thoughtSignature")) {
       candidate.openBlock = -1;
       events.push(extraEvent(candidate.index, place.json()));
     } else if (signature !== "") seal(candidate, { kind: "end" }, signature, events);
+  }
+
+  #text(candidate: Candidate, text: string, events: ChatEvent[]): void {
+    if (text === "") return;
+    candidate.openBlock = -1;
+    events.push(textEvent(candidate.index, text));
+  }
+
+  #thought(candidate: Candidate, text: string, events: ChatEvent[]): void {
+    if (candidate.openBlock === -1) candidate.openBlock = candidate.blocks++;
+    if (text !== "") events.push(reasoningEvent(candidate.index, candidate.openBlock, text, ownThinking));
   }
 
   /** A call, which nearly always comes whole. One that goes on is opened by its name and closed by a piece that does not go on. */

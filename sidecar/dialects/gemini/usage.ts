@@ -9,38 +9,61 @@ import { usageEvent } from "../../../proto/chat.ts";
 import type { Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import type { JsonObject, JsonPlace } from "../../framing/json.ts";
+import type { SseBlock } from "../../framing/sse.ts";
 
 /** The running totals of one answer. */
 export class RunningUsage {
-  /** The last ones that are not told yet, and where their text stands. */
-  #metadata: JsonObject | undefined;
+  /** Where the last totals stand in what is being read: a place in a text, or a range of a block. */
   #place: JsonPlace | undefined;
-  /** Whether any so far counted something. */
+  #block: SseBlock | undefined;
+  #start = 0;
+  #end = 0;
+  /** The text of the last totals that are not told yet. */
+  #text: string | undefined;
+  /** Whether any totals so far counted something. */
   #counted = false;
   #toldText = "";
 
-  /** Takes in the totals of one chunk. Those without a count tell of the kind of traffic, and replace none. */
+  /** Takes in the totals that stand at a place. Those without a count tell of the kind of traffic, and replace none. */
   add(metadata: JsonObject, place: JsonPlace): void {
     const counts = hasCounts(metadata);
     if (this.#counted && !counts) return;
     this.#counted = counts;
-    this.#metadata = metadata;
     this.#place = place;
+    this.#block = undefined;
   }
 
-  /** Adds the event of the last totals, if they count something that was not told. */
+  /** The same for totals that nobody has parsed: their JSON stands in a block, and whether they count something is known. */
+  addAt(block: SseBlock, start: number, end: number, counts: boolean): void {
+    if (this.#counted && !counts) return;
+    this.#counted = counts;
+    this.#place = undefined;
+    this.#block = block;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  /** A read is over: adds the event of the last totals, if they count something that was not told. */
   tell(events: ChatEvent[]): void {
-    if (this.#counted) this.tellLast(events);
+    // What was read is not held longer for a few counts in it.
+    this.#text = this.#place?.json() ?? this.#block?.slice(this.#start, this.#end) ?? this.#text;
+    this.#place = undefined;
+    this.#block = undefined;
+    if (this.#counted) this.#tellText(events);
   }
 
   /** The same at an answer's end. A blocked prompt is told by usage without any count, which is a count of nothing. */
   tellLast(events: ChatEvent[]): void {
-    if (this.#metadata === undefined || this.#place === undefined) return;
-    const text = this.#place.json();
-    if (text !== this.#toldText) events.push(usageEvent(readUsage(this.#metadata, text)));
+    this.tell(events);
+    this.#tellText(events);
+  }
+
+  #tellText(events: ChatEvent[]): void {
+    const text = this.#text;
+    this.#text = undefined;
+    if (text === undefined || text === this.#toldText) return;
     this.#toldText = text;
-    this.#metadata = undefined;
-    this.#place = undefined;
+    events.push(usageEvent(readUsage(JSON.parse(text) as JsonObject, text)));
   }
 }
 
@@ -62,7 +85,7 @@ function readUsage(metadata: JsonObject, text: string): Usage {
 }
 
 /** Whether a `usageMetadata` counts anything: the first chunks of some streams tell of the kind of traffic alone. */
-function hasCounts(metadata: JsonObject): boolean {
+export function hasCounts(metadata: JsonObject): boolean {
   return countNames.some((name) => count(metadata[name]) !== undefined);
 }
 
