@@ -106,7 +106,7 @@ class StreamWriter implements AnswerWriter {
         this.#start(event.value);
         return "";
       case "text":
-        return this.#chunk(event.value.choice, { content: event.value.text });
+        return this.#text(event.value.choice, event.value.text);
       case "refusal":
         return this.#chunk(event.value.choice, { refusal: event.value.text });
       case "reasoning":
@@ -130,6 +130,14 @@ class StreamWriter implements AnswerWriter {
         // Warnings are told in headers; decisions and costs have no place here.
         return "";
     }
+  }
+
+  /** A piece of text, which is what nearly all chunks are: written without a tree of its members. */
+  #text(choice: number, text: string): string {
+    const progress = this.#progress(choice);
+    if (!progress.named) return this.#chunk(choice, { content: text });
+    progress.characters += text.length;
+    return `${this.#head}${choice},"delta":{"content":${JSON.stringify(text)}},"logprobs":null,"finish_reason":null}]${this.#tail}`;
   }
 
   #reasoning(value: { choice: number; block: number; text: string; signature: string; redacted: string; dialect: string }): string {
