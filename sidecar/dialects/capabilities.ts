@@ -9,6 +9,7 @@ import { type ChatRequest, ToolMode } from "../../proto/gen/outrigger/chat/v1/co
 import type { EmbeddingRequest } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
 import { matcher } from "../../proto/pattern.ts";
 import type { ClientHalf, EmbeddingHalf, EmbeddingRequestInput, WrittenRequest } from "./dialect.ts";
+import { onceForModel } from "./onceForModel.ts";
 import { Report } from "./report.ts";
 
 /** What becomes of one parameter. */
@@ -43,18 +44,19 @@ export function withCapabilities(client: ClientHalf, options: CapabilityOptions)
     return Object.freeze({ ...client, capabilitiesOf });
   }
   const { embeddings } = client;
+  const support = onceForModel((model) => supportOf(tableOf(model)));
   return Object.freeze({
     ...client,
     capabilitiesOf,
     ...(embeddings === undefined ? {} : { embeddings: embeddingsWithin(embeddings, client.dialect, tableOf, strictMembers) }),
     readAnswer(input) {
       // What was asked decides how an answer is read, and that is what was sent.
-      const request = supported(input.request, client.dialect, tableOf(input.model), strictMembers, new Report(input.model, true));
+      const request = supported(input.request, client.dialect, support(input.model), strictMembers, new Report(input.model, true));
       return client.readAnswer(request === input.request ? input : { ...input, request });
     },
     writeRequest(input) {
       const report = new Report(input.model, input.dropUnsupported);
-      const request = supported(input.request, client.dialect, tableOf(input.model), strictMembers, report);
+      const request = supported(input.request, client.dialect, support(input.model), strictMembers, report);
       if (request === input.request) return client.writeRequest(input);
       // The request as it came says what must not be said.
       const written = client.writeRequest({ ...input, request, native: undefined });
@@ -124,38 +126,40 @@ function supportedEmbedding(
 /** Makes what finds the row that holds for each parameter of a model. */
 export function capabilityTable(capabilities: readonly Capability[]): (model: string) => ReadonlyMap<string, Capability> {
   const rows = capabilities.map((row) => ({ row, fits: row.models === undefined ? undefined : matcher(row.models) }));
-  const tables = new Map<string, ReadonlyMap<string, Capability>>();
-  return function tableOf(model) {
-    const made = tables.get(model);
-    if (made !== undefined) return made;
+  return onceForModel(function tableOf(model) {
     const table = new Map<string, Capability>();
     for (const { row, fits } of rows) {
       if (!table.has(row.parameter) && (fits === undefined || fits(model))) table.set(row.parameter, row);
     }
-    if (model.length > nameUnitsMax) return table;
-    if (tables.size === tablesMax) tables.clear();
-    tables.set(model, table);
     return table;
-  };
+  });
 }
 
-/** More models than one endpoint is asked for by policy. Behind a route that takes any name callers could name others without end. */
-const tablesMax = 256;
-/** As long as a model's name may be by the conversation's own rules. What is kept here stays, so it is not left to the doors alone. */
-const nameUnitsMax = 512;
+/** What a model makes of parameters: the row of each, and of those rows what it has not got that a request can ask for by itself. */
+interface Support {
+  readonly table: ReadonlyMap<string, Capability>;
+  readonly missing: readonly { readonly name: string; readonly parameter: Parameter; readonly how: string }[];
+}
+
+function supportOf(table: ReadonlyMap<string, Capability>): Support {
+  const missing: Support["missing"][number][] = [];
+  for (const [name, { support, how }] of table) {
+    const parameter = support === "unsupported" && Object.hasOwn(parameters, name) ? parameters[name] : undefined;
+    if (parameter !== undefined) missing.push({ name, parameter, how });
+  }
+  return { table, missing };
+}
 
 /** The request without what is not supported; the same object if all of it is. */
 function supported(
   request: ChatRequest,
   dialect: string,
-  table: ReadonlyMap<string, Capability>,
+  { table, missing }: Support,
   strictMembers: boolean,
   report: Report,
 ): ChatRequest {
   let fitted = request;
-  for (const [name, { support, how }] of table) {
-    const parameter = support === "unsupported" && Object.hasOwn(parameters, name) ? parameters[name] : undefined;
-    if (parameter === undefined) continue;
+  for (const { name, parameter, how } of missing) {
     const asked = parameter.asked(request);
     if (asked === "nothing") continue;
     if (asked === "something") report.unsupported(name, because(how));

@@ -6,6 +6,7 @@
  */
 
 import { matcher } from "../../../proto/pattern.ts";
+import { onceForModel } from "../onceForModel.ts";
 
 /** One row. What it leaves out, a later row that fits decides. */
 export interface AnthropicModelRow {
@@ -35,7 +36,7 @@ export interface AnthropicModel {
 /** Looks models up in an operator's rows first and in the built-in rows then. */
 export function modelTable(operatorRows: readonly AnthropicModelRow[]): (model: string) => AnthropicModel {
   const rows = [...operatorRows, ...builtInModels].map((row) => ({ row, fits: matcher(row.pattern) }));
-  return function modelOf(model) {
+  return onceForModel(function modelOf(model) {
     const fitting = rows.filter(({ fits }) => fits(model));
     const first = <Key extends keyof AnthropicModel>(key: Key): AnthropicModel[Key] =>
       (fitting.find(({ row }) => row[key] !== undefined)?.row as AnthropicModel | undefined)?.[key] ?? unknownModel[key];
@@ -46,7 +47,7 @@ export function modelTable(operatorRows: readonly AnthropicModelRow[]): (model: 
       samplingPair: first("samplingPair"),
       maxOutputTokens: first("maxOutputTokens"),
     };
-  };
+  });
 }
 
 const early = { thinking: "none", jsonSchema: "tool", sampling: true, samplingPair: true } as const;

@@ -42,7 +42,8 @@ export function readAnswer(input: AnswerInput): AnswerReader {
 /** What is known of an answer so far, whichever form it comes in. */
 class Reading {
   readonly #input: AnswerInput;
-  readonly #callers: ReadonlyMap<string, string>;
+  /** The caller's names of tools, once one of them is called. */
+  #callers: ReadonlyMap<string, string> | undefined;
   readonly #answerTool: string | undefined;
   readonly usage = new UsageReader();
   /** Whether the events say something else than the bytes. */
@@ -58,7 +59,6 @@ class Reading {
 
   constructor(input: AnswerInput) {
     this.#input = input;
-    this.#callers = toolNames(input.request, anthropicNames).callers;
     this.#answerTool = answerToolName(input.request, anthropicNames);
   }
 
@@ -82,6 +82,7 @@ class Reading {
   toolCall(block: JsonObject, argumentsJson: string): { readonly index: number; readonly event: ChatEvent } {
     const sent = textMember(block, "name");
     if (sent === "") throw invalid("a tool call without a name");
+    this.#callers ??= toolNames(this.#input.request, anthropicNames).callers;
     const name = this.#callers.get(sent) ?? sent;
     if (name !== sent) this.rewritten = true;
     const index = this.#toolCalls++;

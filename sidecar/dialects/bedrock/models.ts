@@ -5,6 +5,7 @@
  * knows are taken to behave like its newest ones.
  */
 import { matcher } from "../../../proto/pattern.ts";
+import { onceForModel } from "../onceForModel.ts";
 
 /**
  * How a model is asked to think: by a number of tokens, adaptively by a word of effort, by the word of effort that one vendor's models
@@ -68,7 +69,7 @@ export type BedrockModelRow = { readonly [Key in keyof BedrockModel]?: BedrockMo
 /** Looks models up in an operator's rows first and in the built-in rows then. */
 export function modelTable(operatorRows: readonly BedrockModelRow[]): (model: string) => BedrockModel {
   const rows = [...operatorRows, ...builtInModels].map((row) => ({ row, fits: matcher(row.pattern) }));
-  return function modelOf(model) {
+  return onceForModel(function modelOf(model) {
     const fitting = rows.filter(({ fits }) => fits(model));
     const first = <Key extends keyof BedrockModel>(key: Key): BedrockModel[Key] =>
       (fitting.find(({ row }) => row[key] !== undefined)?.row as BedrockModel | undefined)?.[key] ?? unknownModel[key];
@@ -86,7 +87,7 @@ export function modelTable(operatorRows: readonly BedrockModelRow[]): (model: st
       samplingPair: first("samplingPair"),
       maxOutputTokens: first("maxOutputTokens"),
     };
-  };
+  });
 }
 
 /** Models that no row knows: what most of them can do, and nothing that only some can. */

@@ -5,6 +5,7 @@
  * to be able to do everything: what it refuses, the provider says.
  */
 import { matcher } from "../../../proto/pattern.ts";
+import { onceForModel } from "../onceForModel.ts";
 
 /** One row. What it leaves out, a later row that fits decides. */
 export interface CohereModelRow {
@@ -28,11 +29,11 @@ export interface CohereModel {
 /** Looks models up in an operator's rows first and in the built-in rows then. */
 export function modelTable(operatorRows: readonly CohereModelRow[]): (model: string) => CohereModel {
   const rows = [...operatorRows, ...builtInModels].map((row) => ({ row, fits: matcher(row.pattern) }));
-  return function modelOf(model) {
+  return onceForModel(function modelOf(model) {
     const fitting = rows.filter(({ fits }) => fits(model));
     const first = (key: keyof CohereModel): boolean => fitting.find(({ row }) => row[key] !== undefined)?.row[key] ?? true;
     return { thinking: first("thinking"), images: first("images"), toolChoice: first("toolChoice") };
-  };
+  });
 }
 
 /** The rows that Outrigger knows; models that are not named here are newer, or another maker's. */

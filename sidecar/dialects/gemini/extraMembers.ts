@@ -35,6 +35,7 @@ export class ExtraMembers {
 
   /** An object with the members that only this dialect knows; `container` is where it stands, empty for the request itself. */
   complete(container: "" | "generationConfig" | "toolConfig" | "labels", known: Members): Members {
+    if (this.#waiting.length === 0) return known;
     const members = new Map<string, JsonValue | undefined>(Object.entries(known));
     const prefix = container === "" ? "" : `${container}.`;
     for (let at = 0; at < this.#waiting.length; ) {

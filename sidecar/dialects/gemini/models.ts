@@ -5,6 +5,7 @@
  * to behave like the newest ones: yesterday's rules are the ones that tomorrow's models drop.
  */
 import { matcher } from "../../../proto/pattern.ts";
+import { onceForModel } from "../onceForModel.ts";
 
 /** All that is particular to one model. */
 export interface GeminiModel {
@@ -42,7 +43,7 @@ export type GeminiModelRow = { /** Which models: a name in which `*` stands for 
 /** Looks models up in an operator's rows first and in the built-in rows then. */
 export function modelTable(operatorRows: readonly GeminiModelRow[]): (model: string) => GeminiModel {
   const rows = [...operatorRows, ...builtInModels].map((row) => ({ row, fits: matcher(row.pattern) }));
-  return function modelOf(model) {
+  return onceForModel(function modelOf(model) {
     const fitting = rows.filter(({ fits }) => fits(model));
     const first = <Trait extends keyof GeminiModel>(trait: Trait): GeminiModel[Trait] => {
       for (const { row } of fitting) {
@@ -63,7 +64,7 @@ export function modelTable(operatorRows: readonly GeminiModelRow[]): (model: str
       resultsApart: first("resultsApart"),
       fetches: first("fetches"),
     };
-  };
+  });
 }
 
 const earlier = { schemaWithTools: false, signedCalls: false, resultsApart: false } as const;

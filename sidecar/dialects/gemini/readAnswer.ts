@@ -203,7 +203,8 @@ interface Candidate {
 /** What is known of an answer so far, whichever form it comes in. */
 class Reading {
   readonly #input: AnswerInput;
-  readonly #callers: ReadonlyMap<string, string>;
+  /** The caller's names of tools, once one of them is called. */
+  #callers: ReadonlyMap<string, string> | undefined;
   readonly #candidates = new Map<number, Candidate>();
   readonly #ids = new Set<string>();
   readonly #sources = new Set<string>();
@@ -214,7 +215,6 @@ class Reading {
 
   constructor(input: AnswerInput) {
     this.#input = input;
-    this.#callers = toolNames(input.request, geminiNames).callers;
   }
 
   /** Takes in a piece of one candidate's text or thinking. */
@@ -350,6 +350,7 @@ class Reading {
     candidate.openBlock = -1;
     const index = candidate.calls++;
     const whole = call.willContinue !== true && call.partialArgs === undefined;
+    this.#callers ??= toolNames(this.#input.request, geminiNames).callers;
     const args = !whole ? "" : isObject(call.args) ? place.member("args").json() : "{}";
     events.push(toolCallEvent(candidate.index, index, id, this.#callers.get(sent) ?? sent, args));
     if (whole) return;
