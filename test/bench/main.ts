@@ -123,8 +123,8 @@ try {
 async function compare(): Promise<void> {
   progress(`machine: ${cpus()[0]?.model}, ${cores} cores, Linux ${release()}, Node ${process.versions.node}`);
   const footprints = new Map<SubjectKey, Footprint>();
-  // A checkout is compared with another; whoever else could stand beside is left out unless named.
-  for (const key of options.before === undefined ? keys : keys.filter((key) => rows.some(({ subject }) => subject === key))) {
+  // Memory is everyone's; for anything else whoever has no row is left out.
+  for (const key of withMemory ? keys : keys.filter((key) => rows.some(({ subject }) => subject === key))) {
     try {
       footprints.set(key, await footprint(key));
       // Rows start processes of their own. One that was left with a queue of streams would go on to send it while others are measured.
@@ -277,8 +277,10 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
     `\nMedians of ${roundsCount} rounds; ratios are taken within each round. CPU is user and system time of all threads of the subject.` +
       "\n~ other processes took over a tenth of the subject's core, in three attempts.  * the load's core was full, and thus the limit.",
   );
-  for (const line of missing) console.log(`missing: ${line}`);
-  for (const line of bench.problems) console.log(`PROBLEM: ${line}`);
+  const { problems } = bench.findings;
+  const allMissing = [...missing, ...bench.findings.missing];
+  for (const line of allMissing) console.log(`missing: ${line}`);
+  for (const line of problems) console.log(`PROBLEM: ${line}`);
   const file = options.out ?? join(import.meta.dirname, "results", `${startedAt.toISOString().replaceAll(":", "-").slice(0, 19)}.json`);
   mkdirSync(join(file, ".."), { recursive: true });
   writeFileSync(
@@ -294,8 +296,8 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
         options,
         lengths,
         targets,
-        missing,
-        problems: bench.problems,
+        missing: allMissing,
+        problems,
         crossChecks,
         filters,
         footprints: Object.fromEntries(footprints),
@@ -307,7 +309,7 @@ function print(results: readonly RowResult[], footprints: ReadonlyMap<SubjectKey
     ),
   );
   console.log(`All figures: ${file}`);
-  if (bench.problems.length > 0) process.exitCode = 1;
+  if (problems.length > 0) process.exitCode = 1;
 }
 
 /** Every per cent of a distribution, and the last thousandth. */

@@ -9,6 +9,7 @@ import type { CrossCheck } from "./crossCheck.ts";
 import { crossCheck } from "./crossCheck.ts";
 import type { Asked, DoorKey } from "./doors.ts";
 import { wayOf, wireOf } from "./doors.ts";
+import { Findings } from "./findings.ts";
 import type { Ask, Hold, HoldResult, Job, JobResult, Wire } from "./job.ts";
 import type { PipelineCosts } from "./pipeline/main.ts";
 import type { ProviderCounts } from "./provider/main.ts";
@@ -56,8 +57,7 @@ const ATTEMPTS_MAX = 3;
 export class Bench {
   /** By the name of the instance, see `instanceOf`. */
   readonly subjects = new Map<string, Subject>();
-  /** What turned out wrong: figures beside such a line are not to be believed. */
-  readonly problems: string[] = [];
+  readonly findings = new Findings();
   readonly #bed: Bed;
   readonly #provider: Child;
   readonly #load: Child;
@@ -151,7 +151,7 @@ export class Bench {
       if (subject.key === "direct" || !isDisturbed(result)) break;
     }
     if (best === undefined) throw new Error("nothing was measured");
-    for (const what of wrong) this.problems.push(`${row.id}: ${what}`);
+    for (const what of wrong) this.findings.add(row.subject, row.id, what);
     return { ...best, ratePerS, disturbed: subject.key !== "direct" && isDisturbed(best), repeats };
   }
 
@@ -216,7 +216,7 @@ export class Bench {
   /** What the provider counted, once no call of before is under way to it. */
   async #standing(row: Row): Promise<ProviderCounts> {
     const { counts, still } = await standstill(() => this.#provider.reply<ProviderCounts>({}), sleep, this.#stoodAt);
-    if (!still) this.problems.push(`${row.id}: the provider was asked for ${PATIENCE_MS / 1000} s without any load`);
+    if (!still) this.findings.add(row.subject, row.id, `the provider was asked for ${PATIENCE_MS / 1000} s without any load`);
     this.#stoodAt = counts.requests;
     return counts;
   }
@@ -228,7 +228,9 @@ export class Bench {
     for (const [name, subject] of this.subjects) {
       const lines = subject.logged();
       const answered = this.#answered.get(name) ?? 0;
-      if (lines !== undefined && lines < answered) this.problems.push(`${name}: ${answered} answers, but ${lines} lines in its log`);
+      if (lines !== undefined && lines < answered) {
+        this.findings.add(subject.key, name, `${answered} answers, but ${lines} lines in its log`);
+      }
     }
   }
 
@@ -259,7 +261,7 @@ export class Bench {
     if (found === undefined) return undefined;
     const asked = (await this.#standing(row)).requests - before.requests;
     if (asked < found.calls)
-      this.problems.push(`${row.id}: ${found.tool} counted ${found.calls} answers, but the provider was asked ${asked} times`);
+      this.findings.add(row.subject, row.id, `${found.tool} counted ${found.calls} answers, but the provider was asked ${asked} times`);
     this.#counted(row, found.calls);
     return found;
   }
@@ -275,7 +277,7 @@ export class Bench {
     const bytes = residentBytes(subject.pids());
     await this.#load.reply<HoldResult>({ ask: "release" } satisfies Ask);
     if (result.held === wanted) return bytes;
-    this.problems.push(`${key}: held ${result.held} of ${wanted}: ${result.reasons.join("; ")}`);
+    this.findings.add(key, key, `held ${result.held} of ${wanted}: ${result.reasons.join("; ")}`);
     return undefined;
   }
 

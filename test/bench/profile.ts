@@ -39,7 +39,7 @@ export async function profileRows(bench: Bench, rows: readonly Row[], root: stri
     console.log(table(["share", unit, "part"], lines(report.parts, PARTS_SHOWN)));
     console.log(table(["share", unit, "function (self time)"], lines(report.functions, FUNCTIONS_SHOWN)));
   }
-  for (const line of bench.problems) console.log(`PROBLEM: ${line}`);
+  for (const line of bench.findings.problems) console.log(`PROBLEM: ${line}`);
 }
 
 /** Time by name, greatest first; shares are of the time in which the process was busy. */

@@ -9,6 +9,11 @@ export type PeerKey = "portkey" | "litellm" | "envoy";
 /** The versions that are installed for comparison: the newest that their registries could give us whole on the day of the figures. */
 export const PEER_VERSIONS: Readonly<Record<PeerKey, string>> = Object.freeze({ portkey: "1.15.2", litellm: "1.106.2", envoy: "1.40.0" });
 
+/** Whether a subject is one of them. */
+export function isPeer(subject: string): subject is PeerKey {
+  return Object.hasOwn(PEER_VERSIONS, subject);
+}
+
 /** Peers that we looked for and that no registry we can reach gives. */
 export const PEERS_NOT_TO_BE_HAD: readonly string[] = Object.freeze([
   "Bifrost: the Go module proxy has its module's name and refuses every version of it, and its npm package only downloads a binary",
