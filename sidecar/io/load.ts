@@ -65,8 +65,8 @@ export function meterLoad(clock: Clock, lagMaxMs: number, gauges: Gauges = proce
   };
 }
 
-/** How often the event loop is asked how late it is, in milliseconds. */
-const resolutionMs = 20;
+/** How often the event loop is asked how late it is, in milliseconds. Every time wakes the process, also one that has nothing to do. */
+const resolutionMs = 100;
 
 function processGauges(): Gauges {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });

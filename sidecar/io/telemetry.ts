@@ -68,7 +68,8 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
   const writesWarn = log.isLevelEnabled("warn");
   const registry = new Registry();
   const registers = [registry];
-  collectDefaultMetrics({ register: registry, prefix: "outrigger_" });
+  // As often as it asks how late the event loop is, it wakes the process, also one that has nothing to do: 100 times a second unless told.
+  collectDefaultMetrics({ register: registry, prefix: "outrigger_", eventLoopMonitoringPrecision: 100 });
   const requests = new Counter({
     name: "outrigger_requests_total",
     help: "Calls, by how they ended.",
@@ -157,7 +158,7 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
    * together take for the call.
    */
   function writeLine(severity: "info" | "warn", record: CallRecord): void {
-    lines.write(`{"severity":"${severity}","time":"${now()}",${JSON.stringify(line(record)).slice(1, -1)},"message":"call"}\n`);
+    lines.write(`${JSON.stringify(line(severity, now(), record))}\n`);
   }
 
   return {
@@ -300,9 +301,12 @@ function askedOf({ request, countOnly }: CallRecord["call"]): "vectors" | "count
 }
 
 /** The log line of a call: metadata only. */
-function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReason, cost }: CallRecord): object {
+function line(severity: "info" | "warn", time: string, record: CallRecord): object {
+  const { call, outcome, fault, totalMs, firstContentMs, usage, finishReason, cost } = record;
   const { notes } = call;
   return {
+    severity,
+    time,
     request_id: call.id,
     door: call.door,
     consumer: notes.consumer,
@@ -333,6 +337,7 @@ function line({ call, outcome, fault, totalMs, firstContentMs, usage, finishReas
     trace_id: call.traceparent?.split("-")[1],
     cause: causeOf(fault),
     at: framesOf(fault),
+    message: "call",
   };
 }
 
