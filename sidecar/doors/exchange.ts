@@ -19,7 +19,7 @@ export interface Exchange {
   readonly path: string;
   /** The query without its question mark, or empty. */
   readonly query: string;
-  /** Where the caller's connection comes from: an address, or empty for a Unix socket. */
+  /** Where the caller's connection comes from: an address, or empty for a Unix socket and for a caller who left. */
   readonly peer: string;
   /** A request header by its name in lower case. Of repeated ones all, joined with commas, as far as HTTP allows to join them. */
   header(name: string): string | undefined;
@@ -74,7 +74,6 @@ export class Http1Exchange implements Exchange, Kept {
   readonly method: string;
   readonly path: string;
   readonly query: string;
-  readonly peer: string;
   extraHeaders = noHeaders;
   place = -1;
   readonly #request: IncomingMessage;
@@ -106,13 +105,16 @@ export class Http1Exchange implements Exchange, Kept {
     const mark = target.indexOf("?");
     this.path = mark === -1 ? target : target.slice(0, mark);
     this.query = mark === -1 ? "" : target.slice(mark + 1);
-    this.peer = request.socket.remoteAddress ?? "";
     keeper.enter(this);
     response.on("close", () => this.#closed());
   }
 
   get bufferedBytes(): number {
     return this.#over ? 0 : this.#response.writableLength;
+  }
+
+  get peer(): string {
+    return this.#request.socket.remoteAddress ?? "";
   }
 
   get writable(): boolean {
@@ -270,7 +272,6 @@ export class Http2Exchange implements Exchange, Kept {
   readonly method: string;
   readonly path: string;
   readonly query: string;
-  readonly peer: string;
   extraHeaders = noHeaders;
   place = -1;
   readonly #stream: ServerHttp2Stream;
@@ -300,7 +301,6 @@ export class Http2Exchange implements Exchange, Kept {
     const mark = target.indexOf("?");
     this.path = mark === -1 ? target : target.slice(0, mark);
     this.query = mark === -1 ? "" : target.slice(mark + 1);
-    this.peer = stream.session?.socket.remoteAddress ?? "";
     keeper.enter(this);
     stream.on("close", () => this.#closed());
     // A caller's reset is also an error of the stream; `close` follows and says all that matters here.
@@ -309,6 +309,10 @@ export class Http2Exchange implements Exchange, Kept {
 
   get bufferedBytes(): number {
     return this.#over ? 0 : this.#stream.writableLength;
+  }
+
+  get peer(): string {
+    return this.#stream.session?.socket.remoteAddress ?? "";
   }
 
   get writable(): boolean {
