@@ -36,7 +36,7 @@ const WARM_UP: Lengths = { warmMs: 0, windowMs: 400, pacedWindowMs: 400, rateWin
 const WARM_UP_FIRST: Lengths = { ...WARM_UP, windowMs: 5000 };
 const WARM_UP_FIRST_QUICK: Lengths = { ...WARM_UP, windowMs: 3000 };
 /** Who runs on V8. */
-const COMPILING: readonly SubjectKey[] = ["outrigger", "before", "connect-node", "portkey"];
+const COMPILING: readonly SubjectKey[] = ["bare", "outrigger", "before", "connect-node", "portkey"];
 const STARTS = 3;
 /** Measurements that others disturbed and that are repeated, at most: a minute's worth. */
 let repeatsLeft = 40;
@@ -49,7 +49,9 @@ const STREAMS_HELD = 1000;
 const CONNECTIONS_HELD = 10_000;
 
 const command = new Command("bench")
-  .description("Measures the sidecar beside a direct call, nginx, a connect-node service and, with --peers, other gateways.")
+  .description(
+    "Measures the sidecar beside a direct call, nginx, Node's own HTTP, a connect-node service and, with --peers, other gateways.",
+  )
   .option("--quick", "fewer rows, two short rounds: some two minutes, for a first look")
   .option("--only <pattern>", "only rows whose id matches this regular expression, such as unary/ or /grpc/; memory is one too")
   .option("--rounds <n>", "rounds; every row is measured once in each", (text) => Math.max(1, Number.parseInt(text, 10)))
@@ -222,6 +224,7 @@ function subjectKeys(): Exclude<SubjectKey, "direct">[] {
   if (nginxVersion() === undefined) missing.push("nginx is not installed (Debian package nginx-light): no reverse proxy stands beside");
   else found.push("nginx");
   if (options.before !== undefined) found.push("before");
+  if (!options.quick) found.push("bare");
   found.push("outrigger", "connect-node");
   if (!options.peers) missing.push("other gateways were not asked for (--peers)");
   else {

@@ -333,10 +333,10 @@ function firstOf(key: SubjectKey): First {
  * with one SDK, and code that has seen all formats is slower for each.
  */
 export function instanceOf({ subject, door, asked }: Row): string {
-  return subject === "outrigger" || subject === "before" || subject === "connect-node"
-    ? `${subject} ${wayOf(door, asked.family)}`
-    : subject;
+  return ofOneWay.has(subject) ? `${subject} ${wayOf(door, asked.family)}` : subject;
 }
+
+const ofOneWay: ReadonlySet<SubjectKey> = new Set<SubjectKey>(["bare", "outrigger", "before", "connect-node"]);
 
 function isDisturbed(result: JobResult): boolean {
   return (result.otherUs + result.stolenUs) / result.windowUs > OTHERS_MAX;

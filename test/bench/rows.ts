@@ -53,6 +53,8 @@ export const ROWS: readonly Row[] = [
     ["direct", "openai", 1, undefined, true],
     ["nginx", "openai", 1, undefined, true],
     ["nginx", "openai", 2, undefined, true],
+    ["bare", "openai", 1, "unary/nginx/openai/h1", false],
+    ["bare", "grpc", 2, "unary/nginx/openai/h2", false],
     ["envoy", "openai", 1, "unary/nginx/openai/h1", true],
     ["outrigger", "openai", 1, "unary/nginx/openai/h1", true],
     ["outrigger", "grpc", 2, "unary/nginx/openai/h2", true],
@@ -110,6 +112,8 @@ export const ROWS: readonly Row[] = [
     ["direct", "openai", 1, undefined],
     ["nginx", "openai", 1, undefined],
     ["nginx", "openai", 2, undefined],
+    ["bare", "openai", 1, "paced/nginx/openai/h1"],
+    ["bare", "grpc", 2, "paced/nginx/openai/h2"],
     ["envoy", "openai", 1, "paced/nginx/openai/h1"],
     ["outrigger", "openai", 1, "paced/nginx/openai/h1"],
     ["outrigger", "grpc", 2, "paced/nginx/openai/h2"],
@@ -123,6 +127,12 @@ export const ROWS: readonly Row[] = [
     ...(ratePerS === "half" ? [] : [rated(ratePerS, "direct", "openai", 1, undefined)]),
     rated(ratePerS, "nginx", "openai", 1, undefined),
     rated(ratePerS, "nginx", "openai", 2, undefined),
+    ...(ratePerS === 300 || ratePerS === 1000
+      ? [
+          rated(ratePerS, "bare", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
+          rated(ratePerS, "bare", "grpc", 2, `rate-${ratePerS}/nginx/openai/h2`),
+        ]
+      : []),
     rated(ratePerS, "envoy", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
     rated(ratePerS, "outrigger", "openai", 1, `rate-${ratePerS}/nginx/openai/h1`),
     rated(ratePerS, "outrigger", "grpc", 2, `rate-${ratePerS}/nginx/openai/h2`),
@@ -173,7 +183,7 @@ function paced(asked: Asked, quick: boolean, lines: readonly (readonly [SubjectK
     asked,
     load: { kind: "paced", connections: http === 2 ? 10 : 200, streams: http === 2 ? 20 : 1 },
     beside,
-    quick,
+    quick: quick && subject !== "bare",
   }));
 }
 
@@ -187,6 +197,6 @@ function rated(ratePerS: number | "half", subject: SubjectKey, door: DoorKey, ht
     asked: { answer: "unary", promptBytes: 600, family: GPT },
     load: { kind: "rate", ratePerS, of: `unary/${subject}/${door}/h${http}` },
     beside,
-    quick: ratePerS === 1000,
+    quick: ratePerS === 1000 && subject !== "bare",
   };
 }

@@ -12,7 +12,7 @@ import { nginxConfig } from "./nginx.ts";
 import { PEER_VERSIONS, type PeerKey } from "./peers.ts";
 
 /** The subjects, in the order of tables. */
-export type SubjectKey = "direct" | "nginx" | "envoy" | "before" | "outrigger" | "connect-node" | "portkey" | "litellm";
+export type SubjectKey = "direct" | "nginx" | "bare" | "envoy" | "before" | "outrigger" | "connect-node" | "portkey" | "litellm";
 
 /** A subject that runs. */
 export interface Subject {
@@ -64,6 +64,8 @@ export async function startSubject(key: Exclude<SubjectKey, "direct">, place: Pl
       return startOurs(key, place.builtBefore, "outrigger", place);
     case "connect-node":
       return startOurs(key, place.built, "connect-node", place);
+    case "bare":
+      return { ...(await startOurs(key, place.built, "bare", place)), logged: () => undefined };
     case "envoy":
       return startEnvoy(place);
     case "portkey":
