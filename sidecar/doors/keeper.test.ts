@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ManualClock } from "../../test/kit/clock.ts";
 import { bufferedBytesHigh, Keeper, type Kept, usualPatience } from "./keeper.ts";
@@ -87,4 +88,33 @@ test("tells once when the last has left, and at once if nobody is here", () => {
   expect(told).toBe(2);
   keeper.leave(new Guest());
   expect(told).toBe(2);
+});
+
+test("knows exactly who is here, whoever came and went before", () => {
+  fc.assert(
+    fc.property(fc.array(fc.oneof(fc.constant("enter" as const), fc.nat(40)), { maxLength: 80 }), (steps) => {
+      const clock = new ManualClock();
+      const keeper = new Keeper(clock, usualPatience);
+      const all: Guest[] = [];
+      const here = new Set<Guest>();
+      for (const step of steps) {
+        if (step === "enter") {
+          const guest = new Guest();
+          all.push(guest);
+          here.add(guest);
+          keeper.enter(guest);
+        } else {
+          const guest = all[step];
+          // One that has left already may say so again, when somebody else has its place.
+          if (guest === undefined) continue;
+          here.delete(guest);
+          keeper.leave(guest);
+        }
+        expect(keeper.openCount).toBe(here.size);
+      }
+      clock.advance(usualPatience.sweepMs);
+      keeper.expelAll();
+      expect(all.map(({ looks, expelled }) => [looks.length, expelled])).toEqual(all.map((guest) => (here.has(guest) ? [1, 1] : [0, 0])));
+    }),
+  );
 });
