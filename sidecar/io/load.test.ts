@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ManualClock } from "../../test/kit/clock.ts";
-import { meterLoad } from "./load.ts";
+import { meterLoad, processGauges } from "./load.ts";
 
 describe("the load meter", () => {
   it("finds an idle process free, looks every second, and leaves no timer behind", () => {
@@ -41,5 +41,23 @@ describe("the load meter", () => {
     heapShare = 0.8;
     clock.advance(1_000);
     expect(meter.saturated()).toBe(false);
+  });
+
+  // Of a loop whose turns take 110 ms, a gauge that asks every 100 ms sees a tenth of the delay.
+  it("sees how late a busy event loop is", async () => {
+    const gauges = processGauges();
+    const turns = async (count: number, ms: number): Promise<void> => {
+      for (let turn = 0; turn < count; turn += 1) {
+        const endMs = performance.now() + ms;
+        while (performance.now() < endMs);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    gauges.busyShare();
+    await turns(3, 30);
+    expect(gauges.busyShare()).toBeGreaterThan(0.8);
+    await turns(5, 110);
+    expect(gauges.lagMs()).toBeGreaterThan(50);
+    gauges.close();
   });
 });

@@ -68,8 +68,10 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
   const writesWarn = log.isLevelEnabled("warn");
   const registry = new Registry();
   const registers = [registry];
-  // As often as it asks how late the event loop is, it wakes the process, also one that has nothing to do: 100 times a second unless told.
-  collectDefaultMetrics({ register: registry, prefix: "outrigger_", eventLoopMonitoringPrecision: 100 });
+  // It would ask every 10 ms how late the event loop is, which wakes the process as often. Seldom asked it sees nothing of use.
+  collectDefaultMetrics({ register: registry, prefix: "outrigger_", eventLoopMonitoringPrecision: 1000 });
+  for (const kind of ["min", "max", "mean", "stddev", "p50", "p90", "p99"])
+    registry.removeSingleMetric(`outrigger_nodejs_eventloop_lag_${kind}_seconds`);
   const requests = new Counter({
     name: "outrigger_requests_total",
     help: "Calls, by how they ended.",
