@@ -145,6 +145,21 @@ describe("watching an answer", () => {
     expect(outcomes[0]).toContainEqual(["begun"]);
   });
 
+  it("tells every watcher the end, also beside one that fails to hear it", async () => {
+    const outer = remembering();
+    const deaf: AnswerWatcher = {
+      pass: (batch) => batch,
+      over: () => {
+        throw new Error("cannot hear");
+      },
+    };
+    const watched = watchAnswer(() => answerOf(text), deaf);
+    const iterator = watchAnswer(() => watched, outer.watcher)[Symbol.asyncIterator]();
+    await iterator.next();
+    await expect(iterator.next()).rejects.toThrow("cannot hear");
+    expect(outer.seen).toEqual([1, "over"]);
+  });
+
   it("tells each of several watchers once that the answer was left", async () => {
     const [inner, outer] = [remembering(), remembering()];
     const { answer, asked, state } = byHand();

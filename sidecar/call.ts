@@ -159,7 +159,7 @@ export function watchAnswer(begin: () => AsyncIterable<Batch>, watcher: AnswerWa
 }
 
 class WatchedAnswer implements AsyncIterableIterator<Batch> {
-  #begin: () => AsyncIterable<Batch>;
+  readonly #begin: () => AsyncIterable<Batch>;
   /** The innermost first, which sees a batch first. */
   readonly #watchers: AnswerWatcher[];
   readonly #onResult = (result: IteratorResult<Batch>) => this.#take(result);
@@ -238,9 +238,16 @@ class WatchedAnswer implements AsyncIterableIterator<Batch> {
   #end(failure: unknown, from: number): void {
     if (this.#over) return;
     this.#over = true;
+    let broken: { readonly error: unknown } | undefined;
     this.#watchers.forEach((watcher, index) => {
-      watcher.over(index < from ? undefined : failure);
+      try {
+        watcher.over(index < from ? undefined : failure);
+      } catch (error) {
+        // The others keep count of what is under way.
+        broken ??= { error };
+      }
     });
+    if (broken !== undefined) throw broken.error;
   }
 }
 

@@ -1,5 +1,6 @@
 /** What an answer over HTTP/1.1 is on the wire, beside what Node alone writes of the same pieces. */
 import { createServer, type RequestListener, type Server } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
 import { type AddressInfo, connect } from "node:net";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
@@ -131,3 +132,30 @@ function answers(text: string): { head: string; body: string }[] {
   }
   return found;
 }
+
+test("an answer over HTTP/2 whose head cannot be written is cut off and not waited for", async () => {
+  let failed = false;
+  const listener = createListener({
+    doors: [
+      {
+        accepts: () => true,
+        open(exchange) {
+          exchange.head(200, ["no name", "x"]);
+          expect(() => exchange.end("the end")).toThrow("no name");
+          failed = true;
+        },
+      },
+    ],
+    turnAway: () => {},
+    corsOrigins: [],
+    house: { clock: systemClock, warn: () => {} },
+  });
+  cleanups.push(() => listener.close(0));
+  const session = connectHttp2(`http://127.0.0.1:${await listener.listen("127.0.0.1", 0)}`);
+  cleanups.push(async () => session.destroy());
+  const stream = session.request({ ":path": "/" });
+  stream.resume();
+  await new Promise((resolve) => stream.on("error", resolve));
+  expect(failed).toBe(true);
+  expect(listener.openCount).toBe(0);
+});

@@ -369,7 +369,13 @@ export class Http2Exchange implements Exchange, Kept {
     const trailing = trailers !== undefined && trailers.length > 0;
     if (!this.#headSent) {
       if (trailing) this.#trailers = true;
-      this.#sendHead(empty && !trailing);
+      try {
+        this.#sendHead(empty && !trailing);
+      } catch (error) {
+        // Nothing more would be written, and the caller would wait for it.
+        this.reset();
+        throw error;
+      }
     }
     if (trailing) stream.once("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
     else if (this.#trailers) stream.once("wantTrailers", () => stream.sendTrailers({}));

@@ -155,7 +155,7 @@ export class Keeper {
   #sweep(): void {
     this.#stopSweep = undefined;
     const nowMs = this.#clock.monotonicMs();
-    // An exchange that is cut off leaves its place while they are walked; whoever takes it in that moment is looked at next time.
+    // An exchange that is cut off leaves its place while they are walked, and others may come: both are well.
     for (const kept of this.#open) kept?.check(nowMs);
     if (this.openCount > 0) this.#sweepLater();
   }
