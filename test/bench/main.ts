@@ -143,13 +143,12 @@ async function compare(): Promise<void> {
     try {
       if ((await bench.startFor(row)) && COMPILING.includes(row.subject)) warmUp = options.quick ? WARM_UP_FIRST_QUICK : WARM_UP_FIRST;
     } catch (error) {
-      // The sidecar of another checkout may know less.
-      missing.push(`${row.id} gave no answer: ${error instanceof Error ? error.message : String(error)}`);
+      gaveNone(row, error instanceof Error ? error.message : String(error));
       continue;
     }
     const { calls, events, reasons } = await measured(row, warmUp, 0, []);
     if (calls + events > 0) results.push({ row, rounds: [] });
-    else missing.push(`${row.id} gave no answer: ${reasons[0] ?? "none came"}`);
+    else gaveNone(row, reasons[0] ?? "none came");
   }
   // Whoever has seen one kind of call until now compiles anew for the next, in the first round more than in all later ones: 79 us a call in
   // place of 52. Programs that serve for days are not in their first minute, so that round does not count.
@@ -168,6 +167,13 @@ async function compare(): Promise<void> {
   await bench.compareLogs();
   progress("");
   print(results, footprints, await bench.pipelineCosts());
+}
+
+/** Notes a row that has no figures. */
+function gaveNone({ id, subject }: Row, why: string): void {
+  // The sidecar of another checkout may know less. Ours must not, and whatever ours is held against must be there.
+  if (subject === "before") missing.push(`${id} gave no answer: ${why}`);
+  else bench.findings.add(subject, id, `gave no answer: ${why}`);
 }
 
 async function crossChecked(result: RowResult): Promise<void> {
