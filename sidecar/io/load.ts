@@ -7,7 +7,10 @@ import type { Clock } from "../call.ts";
 export interface LoadMeter {
   /** Whether new calls should be refused. */
   saturated(): boolean;
-  /** The worst of the event loop's delays, each the 99th percentile of a second, since this was last asked; in milliseconds. */
+  /**
+   * The worst of the event loop's delays, each the 99th percentile of a second, since this was last asked; in milliseconds. Seconds are
+   * looked at that follow one with work in it.
+   */
   worstLagMs(): number;
   close(): void;
 }
