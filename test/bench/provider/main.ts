@@ -7,9 +7,7 @@
 
 import type { AddressInfo, Socket } from "node:net";
 import { createServer } from "node:net";
-import { Worker } from "node:worker_threads";
 import { monotonicClock } from "../clock.ts";
-import type { MetronomeSettings } from "../metronome/main.ts";
 import type { StreamTemplate } from "../payloads.ts";
 import {
   anthropicAnswer,
@@ -24,6 +22,7 @@ import {
   STAMP_MARK,
   STAMP_NONE,
 } from "../payloads.ts";
+import { randomFrom } from "../random.ts";
 
 /** What the provider counted since it started. */
 export interface ProviderCounts {
@@ -170,8 +169,10 @@ const TICK_US = 100;
 // would not do: timers of one length drift into each other, and then all streams speak at once.
 const WHEEL_TICKS = 65_536;
 const wheel: Paced[][] = Array.from({ length: WHEEL_TICKS }, () => []);
-const pending = new Int32Array(new SharedArrayBuffer(4));
-let metronome: Worker | undefined;
+/** Nothing ever wakes who waits for it. */
+const never = new Int32Array(new SharedArrayBuffer(4));
+const random = randomFrom(1);
+let turning = false;
 let turnedTo = 0;
 let pacedCount = 0;
 
@@ -180,20 +181,23 @@ function pace(socket: Socket, format: Prepared, gapMs: number): void {
   if (!(gapTicks > 0 && gapTicks < WHEEL_TICKS)) throw new Error(`a gap of ${gapMs} ms`);
   socket.write(format.streamHead);
   const tick = Math.floor(nowUs() / TICK_US);
-  if (metronome === undefined) {
+  if (!turning) {
+    turning = true;
     turnedTo = tick;
-    const settings: MetronomeSettings = { tickUs: TICK_US, pending };
-    metronome = new Worker(new URL("../metronome/main.ts", import.meta.url), { workerData: settings });
-    metronome.on("message", turn);
+    setImmediate(turn);
   }
   pacedCount++;
-  const stream: Paced = { socket, format, gapTicks, dueTick: tick + gapTicks, written: 0 };
+  // Streams that began in one moment would speak in one moment to their end, and who serves them would see ten events and then nothing.
+  const dueTick = tick + 1 + Math.floor(random() * gapTicks);
+  const stream: Paced = { socket, format, gapTicks, dueTick, written: 0 };
   wheel[stream.dueTick % WHEEL_TICKS]?.push(stream);
 }
 
-/** Serves every tick that has passed. */
+/**
+ * Serves every tick that has passed, and sleeps until the next one: the event loop's own timers know whole milliseconds only. Who asks
+ * meanwhile waits a tick at most.
+ */
 function turn(): void {
-  Atomics.store(pending, 0, 0);
   const tick = Math.floor(nowUs() / TICK_US);
   while (turnedTo < tick) {
     const slot = ++turnedTo % WHEEL_TICKS;
@@ -202,9 +206,13 @@ function turn(): void {
     wheel[slot] = [];
     for (const stream of due) speak(stream);
   }
-  if (pacedCount > 0) return;
-  metronome?.terminate();
-  metronome = undefined;
+  if (pacedCount === 0) {
+    turning = false;
+    return;
+  }
+  const waitUs = (turnedTo + 1) * TICK_US - nowUs();
+  if (waitUs > 0) Atomics.wait(never, 0, 0, waitUs / 1e3);
+  setImmediate(turn);
 }
 
 /** Writes one event, stamped with the moment of its writing. */
