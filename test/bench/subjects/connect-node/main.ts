@@ -2,7 +2,7 @@
  * The same service written the usual way: connect-node's handlers, protobuf-es, undici's `request`, pino and prom-client. A process of
  * its own.
  *
- * It does what the sidecar does for a call (looks the key up, translates, forwards, gives up on a silent provider, takes usage, prices
+ * It does what the sidecar does for a call (looks the key up, holds the request against the rules of the .proto files, translates, forwards, gives up on a silent provider, takes usage, prices
  * it, counts it, names the call in the answer's head, logs the same line), with nothing hand-driven, and so tells what the sidecar's own
  * way of driving the wire is worth. It has no routes, no policy and no way back when a provider fails.
  */
@@ -10,7 +10,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { create } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
+import { createValidator } from "@bufbuild/protovalidate";
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
@@ -20,7 +21,9 @@ import { Agent, request } from "undici";
 import { endEvent, finishEvent, startEvent, textEvent, usageEvent } from "../../../../proto/chat.ts";
 import {
   ChatCompletionService,
+  CreateChatCompletionRequestSchema,
   CreateChatCompletionResponseSchema,
+  StreamChatCompletionRequestSchema,
 } from "../../../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
 import type { ChatRequest, Usage } from "../../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { FinishReason, Role, UsageSchema } from "../../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
@@ -68,6 +71,14 @@ function identify(context: HandlerContext): string {
   const consumer = consumers.get(createHash("sha256").update(key).digest("hex"));
   if (consumer === undefined) throw new ConnectError("unknown key", Code.Unauthenticated);
   return consumer;
+}
+
+const validator = createValidator();
+
+function validated<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): void {
+  const result = validator.validate(schema, message);
+  if (result.kind !== "valid")
+    throw new ConnectError("the request breaks a rule", Code.InvalidArgument, undefined, undefined, result.error);
 }
 
 async function ask(chat: ChatRequest | undefined, stream: boolean, signal: AbortSignal) {
@@ -160,6 +171,7 @@ function routes(router: ConnectRouter): void {
   router.service(ChatCompletionService, {
     async createChatCompletion(call, context) {
       const recorded = new Recorded(context, false);
+      validated(CreateChatCompletionRequestSchema, call);
       const answer = (await (await ask(call.chat, false, context.signal)).json()) as Answer;
       recorded.first();
       const response = create(CreateChatCompletionResponseSchema, {
@@ -182,6 +194,7 @@ function routes(router: ConnectRouter): void {
     },
     async *streamChatCompletion(call, context) {
       const recorded = new Recorded(context, true);
+      validated(StreamChatCompletionRequestSchema, call);
       const body = await ask(call.chat, true, context.signal);
       let started = false;
       let usage: Answer["usage"];
