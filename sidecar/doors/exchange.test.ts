@@ -1,9 +1,9 @@
 /** What an answer over HTTP/1.1 is on the wire, beside what Node alone writes of the same pieces. */
 import { createServer, type RequestListener, type Server } from "node:http";
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, constants } from "node:http2";
 import { type AddressInfo, connect } from "node:net";
 import fc from "fast-check";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { systemClock } from "../io/clock.ts";
 import { createListener } from "./listener.ts";
 
@@ -158,4 +158,83 @@ test("an answer over HTTP/2 whose head cannot be written is cut off and not wait
   await new Promise((resolve) => stream.on("error", resolve));
   expect(failed).toBe(true);
   expect(listener.openCount).toBe(0);
+});
+
+test("an answer over HTTP/2 arrives whole and with its trailers, however it was written and however little room its caller gives", async () => {
+  let next: readonly Piece[] = [];
+  const listener = createListener({
+    doors: [
+      {
+        accepts: () => true,
+        open(exchange) {
+          exchange.head(200, ["content-type", "application/grpc"], true);
+          const last = next.at(-1);
+          const rest = next.slice(0, -1);
+          const write = (): void => {
+            for (let piece = rest.shift(); piece !== undefined; piece = rest.shift()) {
+              if (exchange.write(piece)) continue;
+              exchange.drained(write);
+              return;
+            }
+            exchange.end(last, ["grpc-status", "0"]);
+          };
+          write();
+        },
+      },
+    ],
+    turnAway: () => {},
+    corsOrigins: [],
+    house: { clock: systemClock, warn: () => {} },
+  });
+  cleanups.push(() => listener.close(0));
+  const url = `http://127.0.0.1:${await listener.listen("127.0.0.1", 0)}`;
+  await fc.assert(
+    fc.asyncProperty(fc.array(piece, { minLength: 1, maxLength: 3 }), fc.constantFrom(65_535, 1_000, 1), async (all, room) => {
+      next = all;
+      const expected = Buffer.concat(all.map((each) => Buffer.from(each as Uint8Array)));
+      const wanted = room === 1 ? Math.max(1, Math.ceil(expected.length / 50)) : room;
+      const session = connectHttp2(url, { settings: { initialWindowSize: wanted } });
+      const stream = session.request({ ":path": "/" });
+      let trailers: unknown;
+      stream.on("trailers", (given: Record<string, unknown>) => {
+        trailers = given["grpc-status"];
+      });
+      const came: Buffer[] = [];
+      for await (const bytes of stream) came.push(bytes as Buffer);
+      session.close();
+      expect(Buffer.concat(came).equals(expected)).toBe(true);
+      expect(trailers).toBe("0");
+    }),
+    { numRuns: 60 },
+  );
+  expect(listener.openCount).toBe(0);
+});
+
+test("a caller that leaves while a whole answer waits for room leaves nothing behind", async () => {
+  const reasons: string[] = [];
+  const listener = createListener({
+    doors: [
+      {
+        accepts: () => true,
+        open(exchange) {
+          exchange.gone((fault) => reasons.push(fault.message));
+          exchange.head(200, ["content-type", "application/grpc"], true);
+          exchange.end(new Uint8Array(500_000), ["grpc-status", "0"]);
+        },
+      },
+    ],
+    turnAway: () => {},
+    corsOrigins: [],
+    house: { clock: systemClock, warn: () => {} },
+  });
+  cleanups.push(() => listener.close(0));
+  const session = connectHttp2(`http://127.0.0.1:${await listener.listen("127.0.0.1", 0)}`);
+  cleanups.push(async () => session.destroy());
+  const stream = session.request({ ":path": "/" });
+  stream.on("error", () => {});
+  await new Promise((resolve) => stream.once("response", resolve));
+  expect(listener.openCount).toBe(1);
+  stream.close(constants.NGHTTP2_CANCEL);
+  await vi.waitFor(() => expect(listener.openCount).toBe(0));
+  expect(reasons).toHaveLength(1);
 });

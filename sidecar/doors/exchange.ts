@@ -367,7 +367,8 @@ export class Http2Exchange implements Exchange, Kept {
     const stream = this.#stream;
     const empty = data === undefined || data.length === 0 || this.method === "HEAD";
     const trailing = trailers !== undefined && trailers.length > 0;
-    if (!this.#headSent) {
+    const whole = !this.#headSent;
+    if (whole) {
       if (trailing) this.#trailers = true;
       try {
         this.#sendHead(empty && !trailing);
@@ -383,6 +384,9 @@ export class Http2Exchange implements Exchange, Kept {
     else {
       this.#written += bytesOf(data);
       stream.end(data);
+      // Nothing was written before, so Node has all of it by now. Where there are no trailers it takes that for the end by itself; otherwise
+      // it would wait until all is sent, and ask for the trailers in another round.
+      if (whole && this.#trailers) stream._final(ignore);
     }
   }
 
