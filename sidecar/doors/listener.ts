@@ -4,7 +4,7 @@
  */
 
 import { lstatSync, rmSync } from "node:fs";
-import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import {
   type IncomingHttpHeaders,
   performServerHandshake,
@@ -18,6 +18,7 @@ import type { Clock, House } from "../call.ts";
 import { cors } from "./cors.ts";
 import { type Door, type Exchange, Http1Exchange, Http2Exchange } from "./exchange.ts";
 import { Keeper, type Patience, pieceBytesMax, usualPatience } from "./keeper.ts";
+import { createServer as createHttp1Server } from "./nodeHttp.ts";
 import { nothingHere } from "./plain.ts";
 
 /** What a listener needs. */

@@ -1,6 +1,7 @@
 /** What operators and probes ask of a running sidecar: health, readiness, metrics, drain. Never on the port of the doors. */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { House } from "../call.ts";
+import { createServer } from "./nodeHttp.ts";
 
 /** What operations may ask. */
 export interface OpsOptions {
