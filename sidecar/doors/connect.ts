@@ -5,60 +5,31 @@
  * much and knows every form. Both make the same calls and tell the same faults.
  */
 import { Fault, FaultReason, toFault } from "../../proto/fault.ts";
-import { Health } from "../../proto/gen/grpc/health/v1/health_pb.ts";
-import { ServerReflection } from "../../proto/gen/grpc/reflection/v1/reflection_pb.ts";
 import { ChatCompletionService } from "../../proto/gen/outrigger/chat/v1/chat_completion_service_pb.ts";
-import { EmbeddingService } from "../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
-import { ModelService } from "../../proto/gen/outrigger/chat/v1/model_service_pb.ts";
-import { healthService } from "../../proto/health.ts";
-import { reflectionService } from "../../proto/reflection.ts";
 import type { House } from "../call.ts";
 import { credentialOf, traceparentOf } from "./caller.ts";
 import type { Door, Exchange } from "./exchange.ts";
 import { pump } from "./pump.ts";
 import { StreamAnswer, UnaryAnswer } from "./rpc/answers.ts";
-import { chatService, embeddingService, modelService } from "./rpc/chatService.ts";
 import { envelopeHead } from "./rpc/envelope.ts";
-import { type GenericStack, genericStack } from "./rpc/generic.ts";
+import type { GenericStack } from "./rpc/generic.ts";
 import { answerMetadata } from "./rpc/metadata.ts";
 import { plainRefusal, refuse, requestMessage, timeoutOf } from "./rpc/reading.ts";
 import { checkedChat, readChat } from "./rpc/requests.ts";
+import type { ServicesOptions } from "./rpc/services.ts";
 import { WebTextExchange, webTextPrefix } from "./rpc/webText.ts";
 import { allWires, mediaType, type Wire } from "./rpc/wire.ts";
 
 /** What this door is told beside its house. */
-export interface RpcDoorOptions {
-  /** The most bytes of one message. */
-  readonly requestBytesMax: number;
-  /** Whether clients may ask which services there are. */
-  readonly reflection: boolean;
+export interface RpcDoorOptions extends ServicesOptions {
   /** Whether everything takes the generic stack. */
   readonly generic: boolean;
 }
 
 /** Opens the door. */
 export function rpcDoor(house: House, options: RpcDoorOptions): Door {
-  const services = [ChatCompletionService, EmbeddingService, ModelService];
-  const stack = genericStack(house, options.requestBytesMax, (router, callerOf) => {
-    router.service(ChatCompletionService, chatService(house, callerOf));
-    router.service(EmbeddingService, embeddingService(house, callerOf));
-    router.service(ModelService, modelService(house, callerOf));
-    const small = { readMaxBytes: questionBytesMax };
-    router.service(
-      Health,
-      healthService(
-        house,
-        services.map(({ typeName }) => typeName),
-      ),
-      small,
-    );
-    if (options.reflection) router.service(ServerReflection, reflectionService([...services, Health, ServerReflection]), small);
-  });
-  return new RpcDoor(house, options, stack);
+  return new RpcDoor(house, options);
 }
-
-/** Questions about health and reflection are names. */
-const questionBytesMax = 16 * 1024;
 
 const createChat = `/${ChatCompletionService.typeName}/${ChatCompletionService.method.createChatCompletion.name}`;
 const streamChat = `/${ChatCompletionService.typeName}/${ChatCompletionService.method.streamChatCompletion.name}`;
@@ -66,13 +37,13 @@ const streamChat = `/${ChatCompletionService.typeName}/${ChatCompletionService.m
 class RpcDoor implements Door {
   readonly #house: House;
   readonly #options: RpcDoorOptions;
-  readonly #stack: GenericStack;
   readonly #wires = allWires();
+  #stack: GenericStack | undefined;
+  #loading: Promise<GenericStack> | undefined;
 
-  constructor(house: House, options: RpcDoorOptions, stack: GenericStack) {
+  constructor(house: House, options: RpcDoorOptions) {
     this.#house = house;
     this.#options = options;
-    this.#stack = stack;
   }
 
   accepts(exchange: Exchange): boolean {
@@ -93,7 +64,29 @@ class RpcDoor implements Door {
       this.#answerByHand(exchange, wire, path === streamChat, id);
       return;
     }
-    const handler = this.#stack.find(path);
+    const stack = this.#stack;
+    if (stack !== undefined) this.#serve(stack, exchange, wire, id);
+    else {
+      this.#load()
+        .then((loaded) => this.#serve(loaded, exchange, wire, id))
+        .catch((caught: unknown) => {
+          this.#house.warn("A request could not be given to the services that are not driven by hand.", { request: id }, caught);
+          if (exchange.writable) refuse(this.#house, exchange, wire, id, toFault(caught));
+        });
+    }
+  }
+
+  #load(): Promise<GenericStack> {
+    this.#loading ??= import("./rpc/services.ts").then(({ rpcServices }) => {
+      this.#stack = rpcServices(this.#house, this.#options);
+      return this.#stack;
+    });
+    return this.#loading;
+  }
+
+  #serve(stack: GenericStack, exchange: Exchange, wire: Wire | undefined, id: string): void {
+    const { path } = exchange;
+    const handler = stack.find(path);
     if (handler === undefined) {
       this.#turnAway(exchange, wire, id, 404, noMethod(path), []);
       return;
@@ -104,7 +97,7 @@ class RpcDoor implements Door {
       return;
     }
     if (isGet) {
-      this.#stack.serve(exchange, handler, undefined, id);
+      stack.serve(exchange, handler, undefined, id);
       return;
     }
     const kind = handler.method.methodKind === "unary" ? "unary" : "stream";
@@ -118,7 +111,7 @@ class RpcDoor implements Door {
       this.#turnAway(exchange, undefined, id, 505, needsNewerHttp(), []);
       return;
     }
-    this.#stack.serve(exchange, handler, wire, id);
+    stack.serve(exchange, handler, wire, id);
   }
 
   #isHot(exchange: Exchange, wire: Wire): boolean {
