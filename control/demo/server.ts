@@ -4,7 +4,8 @@
  * It answers from nothing but the request and a seed. Latency and faults are part of a model's name (`models.ts`). Time and timers come
  * from outside.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { createRequire } from "node:module";
 import { makeAnswer } from "./answer.ts";
 import { type DemoEmbeddingRequest, readEmbeddingRequest, writeEmbeddings } from "./embeddings.ts";
 import { PromptMemory } from "./memory.ts";
@@ -12,6 +13,9 @@ import { type Behaviour, type DemoModel, modelNames, readModel } from "./models.
 import { type DemoRequest, Refusal, readRequest } from "./request.ts";
 import { Seeded } from "./seeded.ts";
 import { writeBody, writeChunks } from "./wire.ts";
+
+// An import would load Node's own undici with it (`sidecar/doors/nodeHttp.ts`), a tenth of the demo's whole start.
+const { createServer } = createRequire(import.meta.url)("node:http") as typeof import("node:http");
 
 /** Time, as an argument. */
 export interface DemoClock {

@@ -1,6 +1,6 @@
 /** `outrigger demo`: a provider that makes its answers up, what else is found on this machine, and one sidecar before them all. */
 import { writeFile } from "node:fs/promises";
-import { get } from "node:http";
+import { createRequire } from "node:module";
 import { snapshotOf } from "../../../proto/snapshot.ts";
 import { providerRows } from "../../../sidecar/providers.ts";
 import { modelNames } from "../../demo/models.ts";
@@ -13,6 +13,9 @@ import { apiLine, besideSidecar, openPolicyApi, type PolicyApi, type PolicyApiOp
 import { listening, startWithPolicy } from "../sidecar.ts";
 import { type Terminal, table } from "../terminal.ts";
 import { Failure, type World } from "../world.ts";
+
+// An import would load Node's own undici with it (`sidecar/doors/nodeHttp.ts`), a tenth of this command's whole start.
+const { get } = createRequire(import.meta.url)("node:http") as typeof import("node:http");
 
 /** What the command line says. */
 export interface DemoOptions {
