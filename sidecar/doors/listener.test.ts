@@ -883,4 +883,54 @@ describe("closing", () => {
     await closed;
     expect(await stubborn.end()).toBe("");
   });
+
+  test.each(["as they come", "when they were read", "a moment later"])(
+    "answers over HTTP/2 that end as it begins %s arrive whole",
+    async (when) => {
+      for (let attempt = 0; attempt < 10; attempt++) {
+        const due: (() => void)[] = [];
+        let opened = 0;
+        let closed: Promise<void> | undefined;
+        const listener = createListener({
+          doors: [
+            {
+              accepts: () => true,
+              open(exchange) {
+                const close = () => {
+                  closed ??= listener.close(10_000);
+                };
+                if (++opened === 3 && when === "as they come") queueMicrotask(close);
+                setImmediate(() =>
+                  exchange.body(1_000, () => {
+                    due.push(() => {
+                      exchange.head(200, []);
+                      exchange.end(Buffer.alloc(700, "x"));
+                    });
+                    if (due.length < 3) return;
+                    if (when === "when they were read") close();
+                    setImmediate(() => {
+                      close();
+                      for (const answer of due) answer();
+                    });
+                  }),
+                );
+              },
+            },
+          ],
+          turnAway: () => {},
+          corsOrigins: [],
+          house: { clock: systemClock, warn: () => {} },
+        });
+        const session = session2(await listener.listen("127.0.0.1", 0));
+        cleanups.push(() => session.destroy());
+        const answers = [0, 1, 2].map(() => {
+          const stream = session.request({ ":path": "/", ":method": "POST" });
+          stream.end("{}");
+          return answer2(stream);
+        });
+        for (const { status, body } of await Promise.all(answers)) expect([status, body.length]).toEqual([200, 700]);
+        await closed;
+      }
+    },
+  );
 });

@@ -128,7 +128,7 @@ class DoorListener implements Listener {
   readonly #http2Options: ServerOptions;
   readonly #servers = new Set<Http1Server>();
   readonly #connections = new Map<Socket, Connection>();
-  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sessions = new Map<ServerHttp2Session, Socket>();
   #closing: Promise<void> | undefined;
   /** Resolved when the grace of a close is over. */
   readonly #lastCall = Promise.withResolvers<void>();
@@ -192,9 +192,9 @@ class DoorListener implements Listener {
     this.#keeper.draining = true;
     const closed = [...this.#servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
     // The highest stream id says "no more soon"; requests that are on their way are still taken (RFC 9113 section 6.8).
-    for (const session of this.#sessions) session.goaway(0, 2 ** 31 - 1);
+    for (const session of this.#sessions.keys()) session.goaway(0, 2 ** 31 - 1);
     const stopWaiting = this.#clock.after(this.#limits.goawayMs, () => {
-      for (const session of this.#sessions) session.close();
+      for (const session of this.#sessions.keys()) session.close();
     });
     await Promise.race([this.#empty(), this.#lastCall.promise]);
     this.#keeper.expelAll();
@@ -203,7 +203,15 @@ class DoorListener implements Listener {
     await Promise.race([this.#empty(), lastWords.promise]);
     stopListening();
     stopWaiting();
-    for (const session of this.#sessions) session.close();
+    const sockets = [...this.#sessions.values()];
+    for (const session of this.#sessions.keys()) session.close();
+    // For Node a stream of HTTP/2 is over before the last of it has left. Its session ends the socket behind that, unless one is still open.
+    if (this.openCount === 0) {
+      const flushed = Promise.withResolvers<void>();
+      const stopFlushing = this.#clock.after(this.#limits.lastWordsMs, flushed.resolve);
+      await Promise.race([Promise.all(sockets.map(allSent)), flushed.promise]);
+      stopFlushing();
+    }
     for (const socket of this.#connections.keys()) socket.destroy();
     await Promise.all(closed);
     this.#keeper.close();
@@ -258,7 +266,7 @@ class DoorListener implements Listener {
   #takeHttp2(socket: Socket): void {
     const { prefaceMs } = this.#limits;
     const session = performServerHandshake(socket, this.#http2Options);
-    this.#sessions.add(session);
+    this.#sessions.set(session, socket);
     session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       this.#take(new Http2Exchange(stream, headers, this.#keeper));
     });
@@ -339,6 +347,15 @@ interface Connection {
   lastAnswer: ServerResponse | undefined;
   /** Whether the connection is about to close, so that nothing more on it is read. */
   refused: boolean;
+}
+
+/** Resolves when all that was written to a socket has left, or none of it ever will. */
+function allSent(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.destroyed || socket.writableFinished) resolve();
+    socket.once("finish", resolve);
+    socket.once("close", resolve);
+  });
 }
 
 type Http1Server = ReturnType<typeof createHttp1Server>;
