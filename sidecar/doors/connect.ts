@@ -71,16 +71,27 @@ class RpcDoor implements Door {
         .then((loaded) => this.#serve(loaded, exchange, wire, id))
         .catch((caught: unknown) => {
           this.#house.warn("A request could not be given to the services that are not driven by hand.", { request: id }, caught);
-          if (exchange.writable) refuse(this.#house, exchange, wire, id, toFault(caught));
+          try {
+            if (exchange.writable) refuse(this.#house, exchange, wire, id, toFault(caught));
+          } catch {
+            exchange.reset();
+          }
         });
     }
   }
 
   #load(): Promise<GenericStack> {
-    this.#loading ??= import("./rpc/services.ts").then(({ rpcServices }) => {
-      this.#stack = rpcServices(this.#house, this.#options);
-      return this.#stack;
-    });
+    this.#loading ??= import("./rpc/services.ts").then(
+      ({ rpcServices }) => {
+        this.#stack = rpcServices(this.#house, this.#options);
+        return this.#stack;
+      },
+      (caught: unknown) => {
+        // Such as for want of descriptors: the next one who asks may have more luck.
+        this.#loading = undefined;
+        throw caught;
+      },
+    );
     return this.#loading;
   }
 

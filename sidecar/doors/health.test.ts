@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   Health,
   HealthCheckRequestSchema,
@@ -122,4 +122,29 @@ describe("gRPC health", () => {
   test("refuses names longer than names are", async () => {
     expect(await check("x".repeat(20_000))).toMatchObject({ code: 8 });
   });
+});
+
+test("services that could not be loaded are loaded when they are asked for again", async () => {
+  vi.doMock("./rpc/services.ts", () => {
+    throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+  });
+  const house = new FakeHouse(undefined, new ManualClock());
+  const { rpcDoor: door } = await import("./connect.ts");
+  const opened = await openDoor(house, door(house, { requestBytesMax: 1_000, reflection: false, generic: false }));
+  try {
+    const check = () =>
+      fetch(`http://127.0.0.1:${opened.port}/grpc.health.v1.Health/Check`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: "{}",
+      });
+    const first = await check();
+    expect({ status: first.status, body: await first.json() }).toMatchObject({ status: 500, body: { code: "internal" } });
+    vi.doUnmock("./rpc/services.ts");
+    const second = await check();
+    expect({ status: second.status, body: await second.json() }).toEqual({ status: 200, body: { status: "SERVING" } });
+  } finally {
+    vi.doUnmock("./rpc/services.ts");
+    await opened.close();
+  }
 });
