@@ -386,7 +386,7 @@ export class Http2Exchange implements Exchange, Kept {
       stream.end(data);
       // Nothing was written before, so Node has all of it by now. Where there are no trailers it takes that for the end by itself; otherwise
       // it would wait until all is sent, and ask for the trailers in another round.
-      if (whole && this.#trailers) stream._final(ignore);
+      if (whole && this.#trailers && !stream.destroyed) stream._final(ignore);
     }
   }
 
