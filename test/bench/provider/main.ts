@@ -171,7 +171,7 @@ const WHEEL_TICKS = 65_536;
 const wheel: Paced[][] = Array.from({ length: WHEEL_TICKS }, () => []);
 /** Nothing ever wakes who waits for it. */
 const never = new Int32Array(new SharedArrayBuffer(4));
-const random = randomFrom(1);
+let random = randomFrom(1);
 let turning = false;
 let turnedTo = 0;
 let pacedCount = 0;
@@ -183,6 +183,8 @@ function pace(socket: Socket, format: Prepared, gapMs: number): void {
   const tick = Math.floor(nowUs() / TICK_US);
   if (!turning) {
     turning = true;
+    // So that every subject's streams speak at the same moments.
+    random = randomFrom(1);
     turnedTo = tick;
     setImmediate(turn);
   }

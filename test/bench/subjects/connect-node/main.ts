@@ -2,9 +2,10 @@
  * The same service written the usual way: connect-node's handlers, protobuf-es, undici's `request`, pino and prom-client. A process of
  * its own.
  *
- * It does what the sidecar does for a call (looks the key up, holds the request against the rules of the .proto files, translates, forwards, gives up on a silent provider, takes usage, prices
- * it, counts it, names the call in the answer's head, logs the same line), with nothing hand-driven, and so tells what the sidecar's own
- * way of driving the wire is worth. It has no routes, no policy and no way back when a provider fails.
+ * It does what the sidecar does for a call (looks the key up, holds the request against the rules of the .proto files, translates,
+ * forwards, gives up on a silent provider, takes usage, prices it, counts it, names the call in the answer's head, logs the same line), with
+ * nothing hand-driven, and so tells what the sidecar's own way of driving the wire is worth. It has no routes, no policy and no way back
+ * when a provider fails.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
