@@ -81,17 +81,16 @@ class RpcDoor implements Door {
   }
 
   #load(): Promise<GenericStack> {
-    this.#loading ??= import("./rpc/services.ts").then(
-      ({ rpcServices }) => {
+    this.#loading ??= import("./rpc/services.ts")
+      .then(({ rpcServices }) => {
         this.#stack = rpcServices(this.#house, this.#options);
         return this.#stack;
-      },
-      (caught: unknown) => {
+      })
+      .catch((caught: unknown) => {
         // Such as for want of descriptors: the next one who asks may have more luck.
         this.#loading = undefined;
         throw caught;
-      },
-    );
+      });
     return this.#loading;
   }
 

@@ -5,7 +5,8 @@ import { type AddressInfo, connect } from "node:net";
 import fc from "fast-check";
 import { afterEach, expect, test, vi } from "vitest";
 import { systemClock } from "../io/clock.ts";
-import { createListener } from "./listener.ts";
+import type { Exchange } from "./exchange.ts";
+import { createListener, type Listener } from "./listener.ts";
 
 type Piece = Uint8Array | string;
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -14,34 +15,35 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
-/** Answers every request with the pieces, so many in each turn of the event loop, as fast as they are taken. */
-async function ours(pieces: readonly Piece[], inTurn: number): Promise<number> {
+/** Listens and opens every exchange in this way. */
+function opening(open: (exchange: Exchange) => void): Listener {
   const listener = createListener({
-    doors: [
-      {
-        accepts: () => true,
-        open(exchange) {
-          exchange.head(200, headers);
-          const rest = [...pieces];
-          const write = (): void => {
-            for (let i = 0; i < inTurn; i++) {
-              const piece = rest.shift();
-              if (piece === undefined || exchange.write(piece)) continue;
-              exchange.drained(write);
-              return;
-            }
-            if (rest.length === 0) exchange.end();
-            else setImmediate(write);
-          };
-          write();
-        },
-      },
-    ],
+    doors: [{ accepts: () => true, open }],
     turnAway: () => {},
     corsOrigins: [],
     house: { clock: systemClock, warn: () => {} },
   });
   cleanups.push(() => listener.close(0));
+  return listener;
+}
+
+/** Answers every request with the pieces, so many in each turn of the event loop, as fast as they are taken. */
+async function ours(pieces: readonly Piece[], inTurn: number): Promise<number> {
+  const listener = opening((exchange) => {
+    exchange.head(200, headers);
+    const rest = [...pieces];
+    const write = (): void => {
+      for (let i = 0; i < inTurn; i++) {
+        const piece = rest.shift();
+        if (piece === undefined || exchange.write(piece)) continue;
+        exchange.drained(write);
+        return;
+      }
+      if (rest.length === 0) exchange.end();
+      else setImmediate(write);
+    };
+    write();
+  });
   return listener.listen("127.0.0.1", 0);
 }
 
@@ -135,22 +137,11 @@ function answers(text: string): { head: string; body: string }[] {
 
 test("an answer over HTTP/2 whose head cannot be written is cut off and not waited for", async () => {
   let failed = false;
-  const listener = createListener({
-    doors: [
-      {
-        accepts: () => true,
-        open(exchange) {
-          exchange.head(200, ["no name", "x"]);
-          expect(() => exchange.end("the end")).toThrow("no name");
-          failed = true;
-        },
-      },
-    ],
-    turnAway: () => {},
-    corsOrigins: [],
-    house: { clock: systemClock, warn: () => {} },
+  const listener = opening((exchange) => {
+    exchange.head(200, ["no name", "x"]);
+    expect(() => exchange.end("the end")).toThrow("no name");
+    failed = true;
   });
-  cleanups.push(() => listener.close(0));
   const session = connectHttp2(`http://127.0.0.1:${await listener.listen("127.0.0.1", 0)}`);
   cleanups.push(async () => session.destroy());
   const stream = session.request({ ":path": "/" });
@@ -162,31 +153,20 @@ test("an answer over HTTP/2 whose head cannot be written is cut off and not wait
 
 test("an answer over HTTP/2 arrives whole and with its trailers, however it was written and however little room its caller gives", async () => {
   let next: readonly Piece[] = [];
-  const listener = createListener({
-    doors: [
-      {
-        accepts: () => true,
-        open(exchange) {
-          exchange.head(200, ["content-type", "application/grpc"], true);
-          const last = next.at(-1);
-          const rest = next.slice(0, -1);
-          const write = (): void => {
-            for (let piece = rest.shift(); piece !== undefined; piece = rest.shift()) {
-              if (exchange.write(piece)) continue;
-              exchange.drained(write);
-              return;
-            }
-            exchange.end(last, ["grpc-status", "0"]);
-          };
-          write();
-        },
-      },
-    ],
-    turnAway: () => {},
-    corsOrigins: [],
-    house: { clock: systemClock, warn: () => {} },
+  const listener = opening((exchange) => {
+    exchange.head(200, ["content-type", "application/grpc"], true);
+    const last = next.at(-1);
+    const rest = next.slice(0, -1);
+    const write = (): void => {
+      for (let piece = rest.shift(); piece !== undefined; piece = rest.shift()) {
+        if (exchange.write(piece)) continue;
+        exchange.drained(write);
+        return;
+      }
+      exchange.end(last, ["grpc-status", "0"]);
+    };
+    write();
   });
-  cleanups.push(() => listener.close(0));
   const url = `http://127.0.0.1:${await listener.listen("127.0.0.1", 0)}`;
   await fc.assert(
     fc.asyncProperty(fc.array(piece, { minLength: 1, maxLength: 3 }), fc.constantFrom(65_535, 1_000, 1), async (all, room) => {
@@ -212,22 +192,11 @@ test("an answer over HTTP/2 arrives whole and with its trailers, however it was 
 
 test("a caller that leaves while a whole answer waits for room leaves nothing behind", async () => {
   const reasons: string[] = [];
-  const listener = createListener({
-    doors: [
-      {
-        accepts: () => true,
-        open(exchange) {
-          exchange.gone((fault) => reasons.push(fault.message));
-          exchange.head(200, ["content-type", "application/grpc"], true);
-          exchange.end(new Uint8Array(500_000), ["grpc-status", "0"]);
-        },
-      },
-    ],
-    turnAway: () => {},
-    corsOrigins: [],
-    house: { clock: systemClock, warn: () => {} },
+  const listener = opening((exchange) => {
+    exchange.gone((fault) => reasons.push(fault.message));
+    exchange.head(200, ["content-type", "application/grpc"], true);
+    exchange.end(new Uint8Array(500_000), ["grpc-status", "0"]);
   });
-  cleanups.push(() => listener.close(0));
   const session = connectHttp2(`http://127.0.0.1:${await listener.listen("127.0.0.1", 0)}`);
   cleanups.push(async () => session.destroy());
   const stream = session.request({ ":path": "/" });

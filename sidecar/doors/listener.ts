@@ -352,7 +352,7 @@ interface Connection {
 /** Resolves when all that was written to a socket has left, or none of it ever will. */
 function allSent(socket: Socket): Promise<void> {
   return new Promise((resolve) => {
-    if (socket.destroyed || socket.writableFinished) resolve();
+    if (socket.destroyed || socket.writableFinished) return resolve();
     socket.once("finish", resolve);
     socket.once("close", resolve);
   });
