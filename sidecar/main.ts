@@ -27,7 +27,7 @@ import { openSecrets } from "./io/secrets.ts";
 import { signer } from "./io/sign.ts";
 import { openStateFolder } from "./io/stateFolder.ts";
 import { openTelemetry } from "./io/telemetry.ts";
-import { keepCompiledCode, tidyAfterStart } from "./io/tidy.ts";
+import { steerCollector, tidyAfterStart } from "./io/tidy.ts";
 import { openUpstream } from "./io/upstream.ts";
 import type { Dial } from "./mesh/link.ts";
 import { prepareRemote, type RemoteAddress, type RemoteParts } from "./mesh/remote.ts";
@@ -217,7 +217,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     corsOrigins: settings.corsOrigins,
     house,
   });
-  keepCompiledCode(process.versions.v8);
+  steerCollector(process.versions.v8);
   const stopTidying = tidyAfterStart(clock, { open: () => listener.openCount, begun: () => listener.requestCount });
   let stopping: Promise<void> | undefined;
   const stopped = Promise.withResolvers<void>();

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { ManualClock } from "../../test/kit/clock.ts";
-import { keepCompiledCode, tidyAfterStart } from "./tidy.ts";
+import { steerCollector, tidyAfterStart } from "./tidy.ts";
 
 function start() {
   const clock = new ManualClock();
@@ -69,16 +69,16 @@ test("V8's own collection makes the heap smaller", () => {
   expect(after).toBeLessThan(before / 2);
 });
 
-test("the flags that keep compiled code are V8's, and left alone where nobody tried them", () => {
+test("the flags that steer the collector are V8's, and left alone where nobody tried them", () => {
   const module = JSON.stringify(new URL("tidy.ts", import.meta.url).href);
-  const program = `import { keepCompiledCode } from ${module}; keepCompiledCode(process.versions.v8);`;
+  const program = `import { steerCollector } from ${module}; steerCollector(process.versions.v8);`;
   const ended = spawnSync(process.execPath, ["--input-type=module", "--eval", program], { encoding: "utf8" });
   // Node says here which flag V8 does not know.
   expect(ended.stderr).toBe("");
   expect(ended.status).toBe(0);
   const set: string[] = [];
-  keepCompiledCode("12.4.254.21-node.33", (flag) => set.push(flag));
+  steerCollector("12.4.254.21-node.33", (flag) => set.push(flag));
   expect(set).toEqual([]);
-  keepCompiledCode("14.6.202.34-node.34", (flag) => set.push(flag));
-  expect(set).toEqual(["--memory-reducer-gc-count=0", "--heap-growing-percent=300"]);
+  steerCollector("14.6.202.34-node.34", (flag) => set.push(flag));
+  expect(set).toEqual(["--memory-reducer-gc-count=0", "--heap-growing-percent=300", "--no-allocation-site-pretenuring"]);
 });
