@@ -116,6 +116,10 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     { version: settings.version, node: settings.node },
     1,
   );
+  if (lines.lost !== undefined) {
+    const { lost } = lines;
+    totalled("outrigger_log_lines_lost_total", "Lines of the log that were lost because its reader stood still.", () => lost());
+  }
   let good = 0;
   let refusedLast = false;
   const series = new Map<string, Series>();
@@ -138,6 +142,19 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
       registers,
       collect() {
         this.set(value());
+      },
+    });
+  }
+
+  /** A counter that somebody else keeps; this only shows what it came to. */
+  function totalled(name: string, help: string, value: () => number): void {
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(value());
       },
     });
   }
@@ -208,18 +225,8 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
         collected(name, help, () => value(counts()));
       gauge("outrigger_sealed_turns", "Turns whose sealed thinking is kept for callers who cannot carry it.", ({ turns }) => turns);
       gauge("outrigger_sealed_bytes", "Bytes of sealed thinking that are kept.", ({ bytes }) => bytes);
-      const counter = (name: string, help: string, value: (counts: SealedTurnCounts) => number): void => {
-        new Counter({
-          name,
-          help,
-          registers,
-          collect() {
-            // The store counts; this only shows what it came to.
-            this.reset();
-            this.inc(value(counts()));
-          },
-        });
-      };
+      const counter = (name: string, help: string, value: (counts: SealedTurnCounts) => number) =>
+        totalled(name, help, () => value(counts()));
       counter("outrigger_sealed_turns_kept_total", "Turns whose sealed thinking was kept.", ({ kept }) => kept);
       counter("outrigger_sealed_turns_forgotten_total", "Of these, turns that went by age or a limit.", ({ forgotten }) => forgotten);
     },
