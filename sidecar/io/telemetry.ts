@@ -122,17 +122,21 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
   }
   let good = 0;
   let refusedLast = false;
-  const series = new Map<string, Series>();
+  /** By route. */
+  const series = new Map<string, Series[]>();
 
   function seriesOf(door: DoorName, route: string, provider: string): Series {
-    const key = `${door} ${route} ${provider}`;
-    let found = series.get(key);
-    if (found === undefined) {
-      const labels = Object.freeze({ door, route, provider });
-      found = { labels, answered: 0, tokens: new Map(), cost: new Map(), duration: durations.begin(labels), firstContent: undefined };
-      series.set(key, found);
+    // A key of all three would be a text that is made and hashed for each call.
+    let ofRoute = series.get(route);
+    if (ofRoute === undefined) {
+      ofRoute = [];
+      series.set(route, ofRoute);
     }
-    return found;
+    for (const one of ofRoute) if (one.labels.provider === provider && one.labels.door === door) return one;
+    const labels = Object.freeze({ door, route, provider });
+    const begun = { labels, answered: 0, tokens: new Map(), cost: new Map(), duration: durations.begin(labels), firstContent: undefined };
+    ofRoute.push(begun);
+    return begun;
   }
 
   function collected(name: string, help: string, value: () => number): void {
@@ -161,7 +165,7 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
 
   /** Brings the counters up to date. */
   function count(): void {
-    for (const one of series.values()) {
+    for (const one of [...series.values()].flat()) {
       const { door, route, provider } = one.labels;
       if (one.answered > 0) requests.inc({ door, route, provider, code: "OK", reason: "ok" }, one.answered);
       for (const [kind, tokenCount] of one.tokens) tokens.inc({ route, provider, kind }, tokenCount);

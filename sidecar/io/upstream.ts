@@ -25,7 +25,7 @@ const idleTimeoutMs = 50_000;
 
 /** Opens the way out. */
 export function openUpstream(): PooledUpstream {
-  const pools = new Map<string, Pool>();
+  const pools = new Map<string, Kept[]>();
   return {
     send(request, handler) {
       const exchange = new Exchange(handler);
@@ -33,31 +33,41 @@ export function openUpstream(): PooledUpstream {
       return exchange;
     },
     async close() {
-      const open = [...pools.values()];
+      const open = [...pools.values()].flat();
       pools.clear();
-      await Promise.all(open.map((pool) => pool.destroy()));
+      await Promise.all(open.map(({ pool }) => pool.destroy()));
     },
   };
 }
 
-function poolFor(pools: Map<string, Pool>, request: UpstreamRequest): Pool {
-  const key = `${request.origin} ${request.connections} ${request.connectTimeoutMs}`;
-  let pool = pools.get(key);
-  if (pool === undefined) {
-    pool = new Pool(request.origin, {
-      connections: request.connections,
-      pipelining: 1,
-      // Over HTTP/1.1 a call that is over closes its socket, which every provider understands as an end to the work and the bill.
-      allowH2: false,
-      connect: { timeout: request.connectTimeoutMs },
-      // Deadlines are the send filter's, which knows content from pings; the client's own timers would be a second opinion.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: idleTimeoutMs,
-      maxHeaderSize: headerBytesMax,
-    });
-    pools.set(key, pool);
+/** The connections to one origin, and what they were opened with. */
+interface Kept {
+  readonly connections: number;
+  readonly connectTimeoutMs: number;
+  readonly pool: Pool;
+}
+
+function poolFor(pools: Map<string, Kept[]>, request: UpstreamRequest): Pool {
+  const { origin, connections, connectTimeoutMs } = request;
+  let kept = pools.get(origin);
+  if (kept === undefined) {
+    kept = [];
+    pools.set(origin, kept);
   }
+  for (const one of kept) if (one.connections === connections && one.connectTimeoutMs === connectTimeoutMs) return one.pool;
+  const pool = new Pool(origin, {
+    connections,
+    pipelining: 1,
+    // Over HTTP/1.1 a call that is over closes its socket, which every provider understands as an end to the work and the bill.
+    allowH2: false,
+    connect: { timeout: connectTimeoutMs },
+    // Deadlines are the send filter's, which knows content from pings; the client's own timers would be a second opinion.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    keepAliveTimeout: idleTimeoutMs,
+    maxHeaderSize: headerBytesMax,
+  });
+  kept.push({ connections, connectTimeoutMs, pool });
   return pool;
 }
 

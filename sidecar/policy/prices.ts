@@ -12,7 +12,7 @@ import { exactness, matcher } from "../../proto/pattern.ts";
 import { namespaceOf } from "../../proto/resources/kinds.ts";
 import type { PriceOf } from "../filters/record.ts";
 
-/** Model names of which the fitting rows are remembered. Callers choose names where a route passes them on, so there is an end. */
+/** Models of providers of which the fitting rows are remembered. Callers choose names where a route passes them on, so there is an end. */
 const rememberedMax = 1024;
 
 /**
@@ -28,20 +28,28 @@ export function compilePrices(books: readonly PriceBook[]): PriceOf {
     for (const row of book.spec?.rows ?? []) prices.push(compileRow(row, book.spec?.currency ?? ""));
   }
   for (const prices of tables.values()) prices.sort(byPrecedence);
-  const remembered = new Map<string, readonly Price[]>();
+  const remembered = new Map<string, Remembered[]>();
+  let rememberedCount = 0;
 
   /** The prices that fit a model on some day, the one that goes before the others first. */
   function fitting(provider: string, model: string, namespace: string): readonly Price[] {
-    // Namespaces and providers' names have no blanks, so no two keys are the same.
-    const key = `${namespace} ${provider} ${model}`;
-    const known = remembered.get(key);
-    if (known !== undefined) return known;
-    const found = (tables.get(namespace) ?? []).filter(
+    // A key of all three would be a text that is made and hashed for each call.
+    const known = remembered.get(model);
+    if (known !== undefined) {
+      for (const one of known) if (one.provider === provider && one.namespace === namespace) return one.prices;
+    }
+    const prices = (tables.get(namespace) ?? []).filter(
       (price) => (price.provider === "" || price.provider === provider) && price.fits(model),
     );
-    if (remembered.size === rememberedMax) remembered.clear();
-    remembered.set(key, found);
-    return found;
+    if (rememberedCount === rememberedMax) {
+      remembered.clear();
+      rememberedCount = 0;
+    }
+    rememberedCount += 1;
+    const of = remembered.get(model);
+    if (of === undefined) remembered.set(model, [{ provider, namespace, prices }]);
+    else of.push({ provider, namespace, prices });
+    return prices;
   }
 
   return function priceOf(provider, model, usage, nowMs, namespace) {
@@ -50,6 +58,13 @@ export function compilePrices(books: readonly PriceBook[]): PriceOf {
     if (price === undefined || parts === undefined) return undefined;
     return { $typeName: "outrigger.chat.v1.Money", currency: price.currency, micros: costOf(parts, price) };
   };
+}
+
+/** The prices that fit a model of one provider. */
+interface Remembered {
+  readonly provider: string;
+  readonly namespace: string;
+  readonly prices: readonly Price[];
 }
 
 /** Tokens in parts that have nothing in common. Together they are what the provider reported, if its report adds up. */
