@@ -6,6 +6,7 @@ import {
   elementSpans,
   JsonError,
   JsonPlace,
+  lateMember,
   memberSpans,
   parseObject,
   pathSteps,
@@ -232,6 +233,48 @@ describe("spans", () => {
     expect(JsonPlace.root(text).json()).toBe(text);
     expect(() => place.member("b").json()).toThrow("nothing at tools[0].function.parameters.b");
     expect(() => JsonPlace.root(text).member("tools").element(1).json()).toThrow("nothing at tools[1]");
+  });
+});
+
+describe("a member that mostly stands near the end", () => {
+  const lookalike = fc.constantFrom('"usage"', '"us\\u0061ge"', '"a\\"usage"', '"usage\\\\"', '"b"');
+  const { node } = fc.letrec<{ node: string; object: string }>((tie) => ({
+    node: fc.oneof({ maxDepth: 3 }, fc.constantFrom("1", "1.0", '"usage"', '"\\"usage\\":1"', "[]", "{}"), tie("object")),
+    object: fc
+      .tuple(blank, fc.array(fc.tuple(blank, lookalike, blank, blank, tie("node"), blank), { maxLength: 4 }))
+      .map(
+        ([inner, members]) =>
+          `{${members.length === 0 ? inner : members.map(([a, k, b, c, v, d]) => `${a}${k}${b}:${c}${v}${d}`).join(",")}}`,
+      ),
+  }));
+
+  test("is what it is for one who looks from the beginning", () => {
+    const slow = (text: string) => JsonPlace.root(text).member("usage").json();
+    const outcome = (find: (text: string) => string, text: string) => {
+      try {
+        return find(text);
+      } catch (error) {
+        return error instanceof JsonError ? error.message : error;
+      }
+    };
+    fc.assert(
+      fc.property(blank, fc.oneof(node.filter((text) => text.startsWith("{"))), blank, (before, text, after) => {
+        const whole = before + text + after;
+        expect(outcome((it) => lateMember(it, "usage"), whole)).toBe(outcome(slow, whole));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test.each([
+    ['{"id":"a","usage":{"n":1.0},"tier":null}', '{"n":1.0}'],
+    ['{"usage":{"n":1},"x":{"usage":{"n":2}}}', '{"n":1}'],
+    ['{ "usage" : [ 1 ] , "x" : "usage" }\n', "[ 1 ]"],
+    ['{"usage":1,"usage":2}', "2"],
+    ['{"usage":1,"us\\u0061ge":2}', "2"],
+    ['{"usage":1,"a\\"usage":2}', "1"],
+  ])("in %s", (text, found) => {
+    expect(lateMember(text, "usage")).toBe(found);
   });
 });
 

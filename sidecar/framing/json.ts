@@ -207,6 +207,36 @@ export class JsonPlace {
 }
 
 /**
+ * The exact text of a top-level member that mostly stands near the end, such as the usage of an answer: it is looked for from there, and
+ * from the beginning only where that is not certain. The text must be valid JSON with an object at its top; `name` must be of plain
+ * letters. Throws a `JsonError` if there is no such member.
+ */
+export function lateMember(text: string, name: string): string {
+  return memberNearEnd(text, name) ?? JsonPlace.root(text).member(name).json();
+}
+
+function memberNearEnd(text: string, name: string): string | undefined {
+  const keyStart = text.lastIndexOf(`"${name}"`);
+  // A quote that is escaped is one inside a longer name.
+  if (keyStart === -1 || text.charCodeAt(keyStart - 1) === BACKSLASH) return undefined;
+  const colon = skipBlanks(text, keyStart + name.length + 2);
+  if (text.charCodeAt(colon) !== COLON) return undefined;
+  const valueStart = skipBlanks(text, colon + 1);
+  const valueEnd = skipValue(text, valueStart);
+  // Behind it come whole members and the end of everything: no object but the outermost ends there.
+  let position = skipBlanks(text, valueEnd);
+  while (text.charCodeAt(position) === COMMA) {
+    const start = skipBlanks(text, position + 1);
+    const end = skipString(text, start);
+    // Of two members of one name the last one counts, and this may be one.
+    if (readKey(text, start, end) === name) return undefined;
+    position = skipBlanks(text, skipValue(text, skipBlanks(text, skipBlanks(text, end) + 1)));
+  }
+  const isOutermost = text.charCodeAt(position) === CLOSE_BRACE && skipBlanks(text, position + 1) === text.length;
+  return isOutermost ? text.slice(valueStart, valueEnd) : undefined;
+}
+
+/**
  * Replaces the value at a path of member names with other JSON text, and leaves everything else as it was. A member that is missing
  * is added as the last one, with the objects on the way to it; so is one below a `null`. Throws a `JsonError` if a value on the way
  * is no object. The text must be valid JSON with an object at its top.

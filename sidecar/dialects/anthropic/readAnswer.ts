@@ -23,7 +23,7 @@ import {
 import type { Fault } from "../../../proto/fault.ts";
 import { FinishReason } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
+import { isObject, type JsonObject, JsonPlace, lateMember } from "../../framing/json.ts";
 import { type SseBlock, type SseFrame, SseReader } from "../../framing/sse.ts";
 import { asFault, incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
 import { BodyReader, joined } from "../bodyReader.ts";
@@ -348,7 +348,7 @@ class StreamReader implements AnswerReader {
       case "message_delta":
         this.#requireBegun();
         if (isObject(data.delta)) this.#reading.stop(data.delta);
-        if (isObject(data.usage)) this.#reading.usage.add(data.usage, JsonPlace.root(text).member("usage").json());
+        if (isObject(data.usage)) this.#reading.usage.add(data.usage, lateMember(text, "usage"));
         return true;
       case "message_stop":
         this.#requireBegun();

@@ -20,7 +20,7 @@ import { Fault, FaultReason } from "../../../proto/fault.ts";
 import { FinishReason } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
 import { EventStreamReader } from "../../framing/eventStream.ts";
-import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
+import { isObject, type JsonObject, JsonPlace, lateMember } from "../../framing/json.ts";
 import { asFault, incomplete, invalid, parseObject, tooLarge } from "../answerFaults.ts";
 import { BodyReader } from "../bodyReader.ts";
 import type { AnswerInput, AnswerReader } from "../dialect.ts";
@@ -283,7 +283,7 @@ class StreamReader implements AnswerReader {
       case "metadata": {
         const text = textOf(payload);
         const { usage } = parseObject(text);
-        if (isObject(usage)) events.push(usageEvent(readUsage(usage, JsonPlace.root(text).member("usage").json())));
+        if (isObject(usage)) events.push(usageEvent(readUsage(usage, lateMember(text, "usage"))));
         break;
       }
       default:

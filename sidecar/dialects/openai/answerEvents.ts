@@ -6,7 +6,7 @@ import { event, finishEvent, reasoningEvent, refusalEvent, startEvent, textEvent
 import { Fault, FaultReason } from "../../../proto/fault.ts";
 import { type ChatRequest, FinishReason, type TokenLogprob } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import { isObject, type JsonObject, JsonPlace } from "../../framing/json.ts";
+import { isObject, type JsonObject, JsonPlace, lateMember } from "../../framing/json.ts";
 import type { AnswerInput } from "../dialect.ts";
 import { faultInAnswer, noWords, readError } from "../errorBody.ts";
 import { readFinishReason } from "./finishReasons.ts";
@@ -101,7 +101,7 @@ export class AnswerEvents {
       this.#choice(choice, i, json, member, out);
       if (this.failure !== undefined) return;
     }
-    if (usage !== undefined) out.push(usageEvent(readUsage(usage, JsonPlace.root(json).member("usage").json())));
+    if (usage !== undefined) out.push(usageEvent(readUsage(usage, lateMember(json, "usage"))));
   }
 
   #start(wire: JsonObject, out: ChatEvent[]): void {

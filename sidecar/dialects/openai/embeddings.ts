@@ -8,7 +8,17 @@ import { type Batch, EmbeddingCollector } from "../../../proto/chat.ts";
 import { Fault, FaultReason } from "../../../proto/fault.ts";
 import type { Usage } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import { type EmbeddingInput, EmbeddingPurpose, type EmbeddingRequest } from "../../../proto/gen/outrigger/chat/v1/embedding_service_pb.ts";
-import { decodeJson, isObject, JsonError, JsonPlace, type JsonValue, parseObject, RawJson, stringify } from "../../framing/json.ts";
+import {
+  decodeJson,
+  isObject,
+  JsonError,
+  JsonPlace,
+  type JsonValue,
+  lateMember,
+  parseObject,
+  RawJson,
+  stringify,
+} from "../../framing/json.ts";
 import type {
   AnswerReader,
   AnswerWriter,
@@ -259,7 +269,7 @@ function readBody(body: unknown, json: string): VectorAnswer | Fault {
     id: text(body.id),
     model: text(body.model),
     vectors,
-    usage: isObject(body.usage) ? readUsage(body.usage, JsonPlace.root(json).member("usage").json()) : undefined,
+    usage: isObject(body.usage) ? readUsage(body.usage, lateMember(json, "usage")) : undefined,
   };
 }
 

@@ -6,7 +6,7 @@ import { event, finishEvent, startEvent, textEvent, usageEvent } from "../../../
 import { Fault, FaultReason } from "../../../proto/fault.ts";
 import type { ChatRequest, Message, TokenLogprob } from "../../../proto/gen/outrigger/chat/v1/conversation_pb.ts";
 import type { ChatEvent } from "../../../proto/gen/outrigger/chat/v1/events_pb.ts";
-import { isObject, type JsonObject, JsonPlace, type JsonValue, stringify } from "../../framing/json.ts";
+import { isObject, type JsonObject, type JsonValue, lateMember, stringify } from "../../framing/json.ts";
 import { refuseChatOnly } from "../completionOnly.ts";
 import type { AnswerInput, AnswerReader, RequestInput, WrittenRequest } from "../dialect.ts";
 import { faultInAnswer, readError } from "../errorBody.ts";
@@ -118,7 +118,7 @@ class TextEvents implements AnswerEvents {
     this.#start(value, out);
     const choices: readonly unknown[] = Array.isArray(value.choices) ? value.choices : [];
     for (const [position, choice] of choices.entries()) if (isObject(choice)) this.#choice(choice, position, out);
-    if (isObject(value.usage)) out.push(usageEvent(readUsage(value.usage, JsonPlace.root(json).member("usage").json())));
+    if (isObject(value.usage)) out.push(usageEvent(readUsage(value.usage, lateMember(json, "usage"))));
   }
 
   #start(wire: JsonObject, out: ChatEvent[]): void {
