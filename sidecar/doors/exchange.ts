@@ -131,6 +131,8 @@ export class Http1Exchange implements Exchange, Kept {
     if (!incoming.accepts(declaredLength(this.#request.headers["content-length"]))) return;
     this.#sayContinue();
     incoming.read();
+    this.#request.on("error", () => incoming.left());
+    this.#request.on("close", () => incoming.left());
   }
 
   pieces(take: (piece: Uint8Array) => void, done: (fault: Fault | undefined) => void): void {
@@ -378,8 +380,9 @@ export class Http2Exchange implements Exchange, Kept {
         throw error;
       }
     }
-    if (trailing) stream.once("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
-    else if (this.#trailers) stream.once("wantTrailers", () => stream.sendTrailers({}));
+    // It comes once; to say so would cost Node a wrapper and the listener's removal.
+    if (trailing) stream.on("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
+    else if (this.#trailers) stream.on("wantTrailers", () => stream.sendTrailers({}));
     if (empty) stream.end();
     else {
       this.#written += bytesOf(data);
@@ -451,6 +454,7 @@ export class Http2Exchange implements Exchange, Kept {
     this.#drained = undefined;
     if (this.#gone !== undefined && (!this.#ended || this.#stream.rstCode !== constants.NGHTTP2_NO_ERROR)) this.#tellGone(left());
     this.#gone = undefined;
+    this.#incoming?.left();
     this.#incoming = undefined;
     this.#keeper.leave(this);
     if (this.#ended) this.#letGo();
@@ -502,9 +506,12 @@ class Incoming {
     const from = this.#from;
     from.on("data", (piece: Uint8Array) => this.#take(piece));
     from.on("end", () => this.#finish(undefined));
-    from.on("error", () => this.#finishLeft());
-    // A body that is whole is closed too, and an error with its stack is dear.
-    from.on("close", () => this.#finishLeft());
+  }
+
+  /** Nothing more comes. Also said of a body that is whole. */
+  left(): void {
+    // An error with its stack is dear.
+    if (!this.finished) this.#finish(left());
   }
 
   check(nowMs: number): void {
@@ -526,10 +533,6 @@ class Incoming {
     if (this.#first === undefined) this.#first = piece;
     else if (this.#rest === undefined) this.#rest = [this.#first, piece];
     else this.#rest.push(piece);
-  }
-
-  #finishLeft(): void {
-    if (!this.finished) this.#finish(left());
   }
 
   #finish(fault: Fault | undefined): void {
