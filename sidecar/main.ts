@@ -149,7 +149,10 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const clock = systemClock;
   const random = systemRandom();
   const { logLevel: level, logOneIn } = settings;
-  const telemetry = openTelemetry({ level, logOneIn, version: parts.version, node: process.version }, parts.log ?? openLines(2), clock);
+  const lines = parts.log ?? openLines(2, clock);
+  const writeRest = () => lines.writeRest?.();
+  if (lines.writeRest !== undefined) process.on("exit", writeRest);
+  const telemetry = openTelemetry({ level, logOneIn, version: parts.version, node: process.version }, lines, clock);
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);
   const warn = (message: string, facts: Readonly<Record<string, string>>): void => telemetry.log.warn(facts, message);
@@ -261,7 +264,8 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
       load.close();
       stopTidying();
       await upstream.close();
-      telemetry.log.flush();
+      await lines.settle?.();
+      process.off("exit", writeRest);
       stopped.resolve();
     })();
     return stopping;

@@ -254,6 +254,7 @@ export class Http1Exchange implements Exchange, Kept {
     this.#gone = undefined;
     // A refused request whose rest is still coming stays under watch, or its sender could keep the connection for ever.
     if (this.#request.complete || this.#request.destroyed) {
+      this.#incoming?.left();
       this.#keeper.leave(this);
       return;
     }
@@ -261,6 +262,7 @@ export class Http1Exchange implements Exchange, Kept {
     const { socket } = this.#request;
     const leave = () => {
       socket.off("close", leave);
+      this.#incoming?.left();
       this.#keeper.leave(this);
     };
     this.#request.once("close", leave);
@@ -461,8 +463,8 @@ export class Http2Exchange implements Exchange, Kept {
   }
 
   /**
-   * Cuts what hangs on a stream whose answer is over. Node keeps the stream itself until the next full collection (`docs/performance.md`);
-   * whatever it still reaches then would be copied by the collector of young objects, twice for each call.
+   * Cuts what hangs on a stream whose answer is over. Under load Node often keeps the stream itself until the next full collection
+   * (`docs/performance.md`); whatever it still reaches then would be copied by the collector of young objects, twice for each call.
    */
   #letGo(): void {
     this.#requestHeaders = noRequestHeaders;
@@ -544,7 +546,7 @@ class Incoming {
     this.#rest = undefined;
     this.#keeper.release(this.#bytes);
     const done = this.#done;
-    // The stream outlives its call by seconds: Node keeps every HTTP/2 stream until the next full collection (`docs/performance.md`).
+    // The stream may outlive its call by seconds: under load Node often keeps those of HTTP/2 (`docs/performance.md`).
     this.#done = ignore;
     done(fault, whole);
   }

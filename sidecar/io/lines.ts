@@ -2,87 +2,240 @@
  * The log's way to a file: lines are gathered and written together.
  *
  * Each write is handed to another thread and back, which costs more than all filters of ten calls, so lines wait until there are enough
- * of them, or for a second. What waits is written when the process ends, unless it is killed.
+ * of them, or for a second. Nothing here ever stops a call: a reader that stands still, a pipe that nobody reads any more and a disk that
+ * is full cost lines, which are counted, and nothing else. (Hence this file: a library's stream waits without end for each of them.)
  */
-import { pino } from "pino";
+import { write, writeSync } from "node:fs";
+import type { Clock } from "../call.ts";
 
-/** Takes whole lines, each with its line end. */
+/** Takes whole lines, each with its line end. Who has nothing that waits needs no more than `write`. */
 export interface LineWriter {
   write(line: string): void;
-  /** Writes what waits, and calls `done` when it is written. */
-  flush?(done?: (error?: Error) => void): void;
-  /** How many lines there was no room for since the start. */
+  /** Writes what waits, and calls `done` when it is written or lost. */
+  flush?(done?: () => void): void;
+  /** Resolves when all is written, or when that has taken too long: what is left then is lost. Later lines are written as ever. */
+  settle?(): Promise<void>;
+  /** Writes what waits before it returns: for the end of the process, when nothing else can. */
+  writeRest?(): void;
+  /** How many lines were lost since the start. */
   lost?(): number;
 }
 
 // Some 140 lines.
 const pieceBytes = 64 * 1024;
 
-/**
- * What may wait for a reader that stands still; lines that come then are lost, and counted. Enough for a second and more at the highest
- * rate that one core can serve.
- */
+/** What may wait for a reader: enough for a second and more at the highest rate that one core can serve. */
 const waitingBytesMax = 16 * 1024 * 1024;
 
-/** Opens a file by its number, such as 2 for standard error, or by its path. */
-export function openLines(file: number | string): LineWriter {
-  const sink = pino.destination({
-    dest: file,
-    // A reader of our log that stands still must not stop us.
-    sync: false,
-    // Pieces come gathered, and none of them waits for more. Zero would say that there is nothing to flush.
-    minLength: 1,
-    maxWrite: 2 * pieceBytes,
-    maxLength: waitingBytesMax,
-    periodicFlush: 1000,
-    contentMode: "buffer",
-  });
-  let piece = Buffer.allocUnsafeSlow(pieceBytes);
-  let used = 0;
-  let gathered = 0;
-  let lost = 0;
-  // Also called by pino, every second and when the process ends: what is gathered here goes first.
-  const { flush, flushSync } = sink;
-  sink.flush = (done) => {
-    handOn();
-    flush.call(sink, done);
-  };
-  sink.flushSync = () => {
-    handOn();
-    flushSync.call(sink);
-  };
-  sink.on("drop", () => {
-    lost += gathered;
-  });
+/** How long a line waits for others, in milliseconds. */
+const gatherMs = 1000;
 
-  /** Gives the sink what is gathered. */
-  function handOn(): void {
-    if (used === 0) return;
-    send(piece.subarray(0, used));
-    piece = Buffer.allocUnsafeSlow(pieceBytes);
-    used = 0;
-    gathered = 0;
+/** When a pipe that is full is tried again, in milliseconds: soon, as most readers are only slow, and each time later. */
+const retryMsMin = 2;
+const retryMsMax = 128;
+
+/** How long the end waits for a reader, in milliseconds: about what one that is only slow needs for all that may wait. */
+const settleMs = 2000;
+
+/** Opens the way to an open file by its number, such as 2 for standard error. */
+export function openLines(fd: number, clock: Clock): Required<LineWriter> {
+  return new GatheredLines(fd, clock);
+}
+
+class GatheredLines implements LineWriter {
+  readonly #fd: number;
+  readonly #clock: Clock;
+  #piece = Buffer.allocUnsafeSlow(pieceBytes);
+  #used = 0;
+  /** What is to be written, in order. All but the last are full. */
+  #queue: Buffer[] = [];
+  #queuedBytes = 0;
+  /** Whether a write of the first in the queue has been handed to another thread. */
+  #writing = false;
+  /** Ends the wait for more lines. */
+  #stopGathering: (() => void) | undefined;
+  /** Ends the wait for room in a pipe. */
+  #stopRetrying: (() => void) | undefined;
+  #retryMs = retryMsMin;
+  /** Whether what is gathered is to be written as soon as nothing is before it. */
+  #flushing = false;
+  #waiters: (() => void)[] = [];
+  /** Whether the file ends in the middle of a line, whose rest is lost. */
+  #torn = false;
+  #lost = 0;
+
+  constructor(fd: number, clock: Clock) {
+    this.#fd = fd;
+    this.#clock = clock;
   }
 
-  function send(bytes: Buffer): void {
-    // Its type knows texts only, which is what it takes in its other mode.
-    (sink as unknown as { write(bytes: Buffer): void }).write(bytes);
-  }
-
-  return {
-    write(line) {
-      // A unit of UTF-16 takes three bytes at most.
-      const bytesMax = 3 * line.length;
-      if (used + bytesMax > pieceBytes) handOn();
-      gathered += 1;
-      if (bytesMax <= pieceBytes) {
-        used += piece.write(line, used);
+  write(line: string): void {
+    // A unit of UTF-16 takes three bytes at most.
+    const bytesMax = 3 * line.length;
+    if (this.#used + bytesMax > pieceBytes) {
+      if (this.#queuedBytes + bytesMax > waitingBytesMax) {
+        this.#lost += 1;
         return;
       }
-      send(Buffer.from(line));
-      gathered = 0;
-    },
-    flush: (done) => sink.flush(done),
-    lost: () => lost,
-  };
+      this.#handOn();
+      if (bytesMax > pieceBytes) this.#enqueue(Buffer.from(line));
+      this.#advance();
+      if (bytesMax > pieceBytes) return;
+    }
+    this.#used += this.#piece.write(line, this.#used);
+    this.#stopGathering ??= this.#clock.after(gatherMs, () => {
+      this.#stopGathering = undefined;
+      this.flush();
+    });
+  }
+
+  flush(done?: () => void): void {
+    if (done !== undefined) this.#waiters.push(done);
+    this.#flushing = true;
+    this.#advance();
+  }
+
+  lost(): number {
+    return this.#lost;
+  }
+
+  settle(): Promise<void> {
+    return new Promise((resolve) => {
+      const stopWaiting = this.#clock.after(settleMs, () => {
+        this.#abandon();
+        resolve();
+      });
+      this.flush(() => {
+        stopWaiting();
+        resolve();
+      });
+    });
+  }
+
+  writeRest(): void {
+    this.#stopRetrying?.();
+    // What another thread has begun to write must not be written twice, and there is no way to ask how far it is.
+    const rest = this.#writing ? this.#queue.slice(1) : this.#queue;
+    const pieces = [...rest, this.#piece.subarray(0, this.#used)];
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#used = 0;
+    // The pipe may be full for a moment only.
+    let triesLeft = settleMs / retryMsMin;
+    for (const piece of pieces) {
+      for (let written = 0; written < piece.length; ) {
+        try {
+          written += writeSync(this.#fd, piece, written);
+        } catch (error) {
+          if (!isFull(error) || triesLeft === 0) return;
+          triesLeft -= 1;
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, retryMsMin);
+        }
+      }
+    }
+  }
+
+  /** Puts what is gathered in the queue. */
+  #handOn(): void {
+    this.#stopGathering?.();
+    this.#stopGathering = undefined;
+    if (this.#used === 0) return;
+    const full = this.#piece.subarray(0, this.#used);
+    this.#used = 0;
+    // A little in a large piece would hold all of it.
+    if (full.length < pieceBytes / 2) {
+      this.#enqueue(Buffer.from(full));
+      return;
+    }
+    this.#enqueue(full);
+    this.#piece = Buffer.allocUnsafeSlow(pieceBytes);
+  }
+
+  #enqueue(bytes: Buffer): void {
+    this.#queue.push(bytes);
+    this.#queuedBytes += bytes.length;
+  }
+
+  /** Writes what is first, if nothing is being written. */
+  #advance(): void {
+    if (this.#writing || this.#stopRetrying !== undefined) return;
+    // Not before the rest is written: pieces that wait for a reader are then full ones.
+    if (this.#queue.length === 0 && this.#flushing) {
+      this.#flushing = false;
+      this.#handOn();
+    }
+    const [first] = this.#queue;
+    if (first === undefined) {
+      const waiters = this.#waiters;
+      this.#waiters = [];
+      for (const done of waiters) done();
+      return;
+    }
+    this.#writing = true;
+    write(this.#fd, first, (error, written) => {
+      this.#writing = false;
+      // What was abandoned is in no queue any more.
+      if (this.#queue[0] === first) this.#written(first, error, written);
+      this.#advance();
+    });
+  }
+
+  #written(first: Buffer, error: NodeJS.ErrnoException | null, written: number): void {
+    if (error === null) {
+      this.#retryMs = retryMsMin;
+      this.#queuedBytes -= written;
+      this.#torn = written < first.length && first[written - 1] !== lineEnd;
+      if (written < first.length) this.#queue[0] = first.subarray(written);
+      else this.#queue.shift();
+      return;
+    }
+    if (isFull(error)) {
+      this.#stopRetrying = this.#clock.after(this.#retryMs, () => {
+        this.#stopRetrying = undefined;
+        this.#advance();
+      });
+      this.#retryMs = Math.min(2 * this.#retryMs, retryMsMax);
+      return;
+    }
+    // The disk may have room again later, so what comes next is tried again.
+    this.#queuedBytes -= first.length;
+    this.#queue.shift();
+    this.#lost += linesIn(first);
+    this.#mend();
+  }
+
+  /** Gives up what waits. */
+  #abandon(): void {
+    this.#stopRetrying?.();
+    this.#stopRetrying = undefined;
+    this.#stopGathering?.();
+    this.#stopGathering = undefined;
+    for (const bytes of this.#queue) this.#lost += linesIn(bytes);
+    this.#lost += linesIn(this.#piece.subarray(0, this.#used));
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#used = 0;
+    this.#mend();
+  }
+
+  /** Ends the line that is torn, so that the next one stands by itself. */
+  #mend(): void {
+    if (!this.#torn) return;
+    this.#torn = false;
+    this.#queue.unshift(Buffer.of(lineEnd));
+    this.#queuedBytes += 1;
+  }
+}
+
+const lineEnd = 0x0a;
+
+function linesIn(bytes: Buffer): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(lineEnd); at !== -1; at = bytes.indexOf(lineEnd, at + 1)) lines += 1;
+  return lines;
+}
+
+/** Whether a pipe had no room. */
+function isFull(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "EAGAIN" || error.code === "EBUSY");
 }

@@ -117,8 +117,11 @@ export function openTelemetry(settings: TelemetrySettings, lines: LineWriter, cl
     1,
   );
   if (lines.lost !== undefined) {
-    const { lost } = lines;
-    totalled("outrigger_log_lines_lost_total", "Lines of the log that were lost because its reader stood still.", () => lost());
+    totalled(
+      "outrigger_log_lines_lost_total",
+      "Lines of the log that were lost: nobody read them, or there was no room.",
+      () => lines.lost?.() ?? 0,
+    );
   }
   let good = 0;
   let refusedLast = false;

@@ -55,7 +55,7 @@ export function tidyAfterStart(clock: Clock, work: Work, collect: () => void = c
  *
  * And all objects begin young. Of a kind that mostly lives long, V8 makes new ones old from the start. Under load requests seem to be of
  * such a kind, since they wait for their provider; but they die soon, and a dead object among the old keeps all that it points to from
- * dying until the next full collection: seven hundredths of all that gRPC calls allocate, with it one hundredth.
+ * dying until the next full collection: in some processes seven hundredths of all that gRPC calls allocate (`docs/performance.md`).
  */
 export function steerCollector(v8Version: string, setFlag: (flag: string) => void = setFlagsFromString): void {
   if (Number.parseInt(v8Version, 10) < v8VersionTried) return;
