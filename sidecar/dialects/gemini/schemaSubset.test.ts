@@ -247,6 +247,15 @@ function violations(schema: unknown, at = "#"): string[] {
   return found;
 }
 
+it("ends a reference in an allOf where it leads back, however deep that is", () => {
+  const tree = object({ child: { allOf: [{ $ref: "#" }, { description: "d" }] } });
+  const end = { type: "object", description: "d" };
+  expect(subset(tree)).toEqual({ schema: object({ child: object({ child: end }, { description: "d" }) }), lost: ["$ref"] });
+  const list = { type: "array", prefixItems: [{ type: "array", prefixItems: [{ allOf: [{ $ref: "#" }] }] }] };
+  const inner = { type: "array", items: { type: "array", items: { type: "object" } } };
+  expect(subset(list)).toEqual({ schema: { type: "array", items: { type: "array", items: inner } }, lost: ["$ref", "prefixItems"] });
+});
+
 describe("properties", () => {
   it("whatever comes in, what goes out keeps to the subset", () => {
     fc.assert(

@@ -55,7 +55,16 @@ function writeAny(given: unknown, state: State): Schema {
     return { type: "string" };
   }
   const reference = typeof given.$ref === "string" ? given.$ref : undefined;
-  if (reference === undefined) return writeSchema(mergedParts(given, state), state);
+  if (reference === undefined) {
+    const opened = state.open.length;
+    const passed: string[] = [];
+    const merged = mergedParts(given, state, passed);
+    // What was merged in is written out here, and may lead back from within.
+    state.open.push(...passed);
+    const written = writeSchema(merged, state);
+    state.open.length = opened;
+    return written;
+  }
   const target = found(state.root, reference);
   // References can nest what no caller could; deeper than any JSON that is taken in, they end as one that leads back does.
   if (target === undefined || state.open.includes(reference) || state.depth > JSON_DEPTH_MAX) {
@@ -70,8 +79,8 @@ function writeAny(given: unknown, state: State): Schema {
   return written;
 }
 
-/** A copy of a schema with the parts of its `allOf` merged into it. */
-function mergedParts(given: JsonObject, state: State): JsonObject {
+/** A copy of a schema with the parts of its `allOf` merged into it. The references that led to them are added to `passed`. */
+function mergedParts(given: JsonObject, state: State, passed: string[]): JsonObject {
   if (!Array.isArray(given.allOf)) return given;
   const { allOf, ...beside } = given;
   let merged: JsonObject = {};
@@ -79,7 +88,8 @@ function mergedParts(given: JsonObject, state: State): JsonObject {
     if (++state.nodes > SCHEMA_NODES_MAX) return beside;
     if (!isObject(part)) continue;
     const opened = state.open.length;
-    merged = merge(merged, mergedParts(resolved(part, state), state), state);
+    merged = merge(merged, mergedParts(resolved(part, state), state, passed), state);
+    passed.push(...state.open.slice(opened));
     state.open.length = opened;
   }
   return merge(merged, beside, state);
@@ -94,9 +104,10 @@ function resolved(part: JsonObject, state: State): JsonObject {
   while (typeof schema.$ref === "string") {
     const { $ref, ...beside } = schema;
     const target = found(state.root, $ref);
-    if (state.open.includes($ref) || state.open.length > JSON_DEPTH_MAX || !isObject(target)) {
+    if (state.open.includes($ref) || state.open.length > JSON_DEPTH_MAX || state.depth > JSON_DEPTH_MAX || !isObject(target)) {
       state.lost.add("$ref");
-      return beside;
+      // As where a reference stands by itself.
+      return { type: "object", ...beside };
     }
     state.open.push($ref);
     schema = merge(target, beside, state);
