@@ -151,7 +151,6 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
   const { logLevel: level, logOneIn } = settings;
   const lines = parts.log ?? openLines(2, clock);
   const writeRest = () => lines.writeRest?.();
-  if (lines.writeRest !== undefined) process.on("exit", writeRest);
   const telemetry = openTelemetry({ level, logOneIn, version: parts.version, node: process.version }, lines, clock);
   const upstream = openUpstream();
   const load = meterLoad(clock, settings.lagMaxMs);
@@ -271,6 +270,7 @@ export async function startSidecar(settings: SidecarSettings, source: PolicySour
     return stopping;
   }
 
+  if (lines.writeRest !== undefined) process.on("exit", writeRest);
   try {
     await source.begun;
     const port = settings.listen === null ? 0 : await listener.listen(settings.listen.host, settings.listen.port);

@@ -10,13 +10,13 @@ const root = packageRoot();
 // Reading our own sources takes as long as everything else at the start. Next to them there is a place where tools keep such things; in
 // a folder that is not ours, or cannot be written to, Node does without.
 if (existsSync(join(root, "node_modules"))) enableCompileCache(join(root, "node_modules/.cache/outrigger"));
-for (const stream of [process.stdout, process.stderr]) {
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   // Whoever reads our output may stop early, as `head` does. That is no failure of ours.
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
-  });
-}
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+// Remarks that nobody reads, or that a disk has no room for, are no reason to stop what serves calls.
+process.stderr.on("error", () => {});
 const { runWords } = await import("./words.ts");
 process.exitCode = await runWords(process.argv.slice(2), openWorld());
 

@@ -88,6 +88,20 @@ test("what waits at the process' end is written at once", () => {
   expect(written()).toBe("one\ntwo\n");
 });
 
+test("whoever waits for a flush is told when its lines are given up, too", async () => {
+  const clock = new ManualClock();
+  const lines = openLines(fd, clock);
+  lines.write("one\n");
+  let told = false;
+  lines.flush(() => {
+    told = true;
+  });
+  const settled = lines.settle();
+  clock.advance(60_000);
+  await settled;
+  expect(told).toBe(true);
+});
+
 describe("a full disk", () => {
   test.skipIf(!existsSync("/dev/full"))("costs lines and nothing else", async () => {
     const full = openSync("/dev/full", "w");

@@ -60,7 +60,9 @@ class GatheredLines implements LineWriter {
   /** Whether what is gathered is to be written as soon as nothing is before it. */
   #flushing = false;
   #waiters: (() => void)[] = [];
-  /** Whether the file ends in the middle of a line, whose rest is lost. */
+  /** Whether what was written last ends in the middle of a line, whose rest is first in the queue. */
+  #partial = false;
+  /** Whether the file ends in the middle of a line whose rest is lost: what comes next begins with a line end. */
   #torn = false;
   #lost = 0;
 
@@ -114,9 +116,12 @@ class GatheredLines implements LineWriter {
 
   writeRest(): void {
     this.#stopRetrying?.();
-    // What another thread has begun to write must not be written twice, and there is no way to ask how far it is.
+    this.#stopRetrying = undefined;
+    // What another thread has begun to write must not be written twice, and nothing tells how far it is. Mostly it needs no time at all.
+    if (this.#writing) pause(inFlightMs);
     const rest = this.#writing ? this.#queue.slice(1) : this.#queue;
-    const pieces = [...rest, this.#piece.subarray(0, this.#used)];
+    const mend = this.#torn ? [Buffer.of(lineEnd)] : [];
+    const pieces = [...mend, ...rest, this.#piece.subarray(0, this.#used)];
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#used = 0;
@@ -129,7 +134,7 @@ class GatheredLines implements LineWriter {
         } catch (error) {
           if (!isFull(error) || triesLeft === 0) return;
           triesLeft -= 1;
-          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, retryMsMin);
+          pause(retryMsMin);
         }
       }
     }
@@ -166,25 +171,35 @@ class GatheredLines implements LineWriter {
     }
     const [first] = this.#queue;
     if (first === undefined) {
-      const waiters = this.#waiters;
-      this.#waiters = [];
-      for (const done of waiters) done();
+      this.#tellWaiters();
       return;
     }
     this.#writing = true;
-    write(this.#fd, first, (error, written) => {
+    const mends = this.#torn;
+    const bytes = mends ? Buffer.concat([Buffer.of(lineEnd), first]) : first;
+    write(this.#fd, bytes, (error, written) => {
       this.#writing = false;
-      // What was abandoned is in no queue any more.
-      if (this.#queue[0] === first) this.#written(first, error, written);
+      if (error === null && written > 0) {
+        this.#torn = false;
+        this.#partial = bytes[written - 1] !== lineEnd;
+      }
+      if (this.#queue[0] === first) this.#written(first, error, mends && written > 0 ? written - 1 : written);
+      // It was abandoned meanwhile, and so was its rest.
+      else this.#tear();
       this.#advance();
     });
+  }
+
+  #tellWaiters(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const done of waiters) done();
   }
 
   #written(first: Buffer, error: NodeJS.ErrnoException | null, written: number): void {
     if (error === null) {
       this.#retryMs = retryMsMin;
       this.#queuedBytes -= written;
-      this.#torn = written < first.length && first[written - 1] !== lineEnd;
       if (written < first.length) this.#queue[0] = first.subarray(written);
       else this.#queue.shift();
       return;
@@ -201,7 +216,7 @@ class GatheredLines implements LineWriter {
     this.#queuedBytes -= first.length;
     this.#queue.shift();
     this.#lost += linesIn(first);
-    this.#mend();
+    this.#tear();
   }
 
   /** Gives up what waits. */
@@ -215,19 +230,26 @@ class GatheredLines implements LineWriter {
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#used = 0;
-    this.#mend();
+    if (!this.#writing) this.#tear();
+    this.#tellWaiters();
   }
 
-  /** Ends the line that is torn, so that the next one stands by itself. */
-  #mend(): void {
-    if (!this.#torn) return;
-    this.#torn = false;
-    this.#queue.unshift(Buffer.of(lineEnd));
-    this.#queuedBytes += 1;
+  /** The rest of what was written last is lost. */
+  #tear(): void {
+    this.#torn ||= this.#partial;
+    this.#partial = false;
   }
 }
 
 const lineEnd = 0x0a;
+
+/** How long the end of the process waits for a write that another thread has begun, in milliseconds. */
+const inFlightMs = 10;
+
+/** Stops everything for so long: for the end of the process. */
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
 
 function linesIn(bytes: Buffer): number {
   let lines = 0;
