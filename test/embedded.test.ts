@@ -149,6 +149,19 @@ describe("run", () => {
     expect([ended.code, over]).toMatchObject([0, { reason: "STOPPING" }]);
   });
 
+  // The first remark that nobody read ended the whole process: it was enough that somebody asked the Policy API with a wrong token.
+  test("goes on when nobody reads its standard error any more", async () => {
+    const { api, address, running } = await startWithApi(["run", "-f", policyFolder()]);
+    running.process.stderr?.destroy();
+    for (let n = 0; n < 3; n++) {
+      const headers = { authorization: "Bearer wrong", "content-type": "application/json" };
+      const refused = await fetch(`${api}/outrigger.policy.v1.PolicyService/ListResources`, { method: "POST", headers, body: "{}" });
+      expect(refused.status).toBe(401);
+      expect((await fetch(`${address}/v1/models`)).status).toBe(200);
+    }
+    expect((await running.stop()).code).toBe(0);
+  });
+
   test("lets pages of the origins call that it lets call the doors", async () => {
     const { api } = await startWithApi(["run", "-f", policyFolder(), "--cors-origin", "https://console.example.com"]);
     const preflight = (origin: string) =>

@@ -37,14 +37,18 @@ const retryMsMax = 128;
 /** How long the end waits for a reader, in milliseconds: about what one that is only slow needs for all that may wait. */
 const settleMs = 2000;
 
-/** Opens the way to an open file by its number, such as 2 for standard error. */
-export function openLines(fd: number, clock: Clock): Required<LineWriter> {
-  return new GatheredLines(fd, clock);
+/** Opens the way to an open file by its number, such as 2 for standard error. `put` writes to it: Node's own unless given. */
+export function openLines(fd: number, clock: Clock, put: Put = write): Required<LineWriter> {
+  return new GatheredLines(fd, clock, put);
 }
+
+/** Writes as much as there is room for, and tells how many bytes that were. */
+export type Put = (fd: number, bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void) => void;
 
 class GatheredLines implements LineWriter {
   readonly #fd: number;
   readonly #clock: Clock;
+  readonly #put: Put;
   #piece = Buffer.allocUnsafeSlow(pieceBytes);
   #used = 0;
   /** What is to be written, in order. All but the last are full. */
@@ -66,9 +70,10 @@ class GatheredLines implements LineWriter {
   #torn = false;
   #lost = 0;
 
-  constructor(fd: number, clock: Clock) {
+  constructor(fd: number, clock: Clock, put: Put) {
     this.#fd = fd;
     this.#clock = clock;
+    this.#put = put;
   }
 
   write(line: string): void {
@@ -177,7 +182,7 @@ class GatheredLines implements LineWriter {
     this.#writing = true;
     const mends = this.#torn;
     const bytes = mends ? Buffer.concat([Buffer.of(lineEnd), first]) : first;
-    write(this.#fd, bytes, (error, written) => {
+    this.#put(this.#fd, bytes, (error, written) => {
       this.#writing = false;
       if (error === null && written > 0) {
         this.#torn = false;
